@@ -19,7 +19,7 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "reading", "config", "stage", "atomic", "machine", "terminal"}),
+    frozenset({"__init__", "errors", "reading", "config", "stage", "atomic", "terminal"}),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "score", "report"}),
     frozenset({"model", "pretrained"}),

@@ -46,8 +46,8 @@ from recitative.data.directory import DataDirectory
 from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment
 from recitative.features.extraction import accumulate, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.machine import describe_machine
 from recitative.nn.ragged import pad_features
+from recitative.score.results import describe_machine
 from recitative.terminal import progress_bar
 from recitative.train.distributed import has_bf16
 from recitative.train.run import train_model

@@ -6,6 +6,8 @@ The command line prints ``str(error)`` and exits with ``error.exit_code``; only 
 from __future__ import annotations
 
 import errno
+import faulthandler
+import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,3 +132,15 @@ def one_line(where: str, error: Exception) -> str:
     place = "".join(f" at {Path(one.filename).name}:{one.lineno}" for one in frame)
     reason = " ".join(str(error).split())[:200]
     return f"{where}: failed ({type(error).__name__}: {reason}{place}); a bug; please report it"
+
+
+def handle_on_own_stack() -> None:
+    """Handle signals of this thread on a separate stack; a crash of native code also prints the Python traceback.
+
+    Matrix kernels of oneDNN, at least in PyTorch 2.11, use the stack pointer to walk through heap memory. The frame of
+    a signal that arrives meanwhile, such as Ctrl-C or the end of a worker process, is written there (12 KB with AMX):
+    "corrupted size vs. prev_size" some steps later (oneDNN's issue 4845). Python's handlers request the alternate stack
+    (SA_ONSTACK), and faulthandler provides one that is large enough.
+    """
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)

@@ -6,13 +6,13 @@ import subprocess
 import pytest
 
 from recitative.errors import DataError
-from recitative.machine import describe_machine
 from recitative.score.results import (
     COLUMNS,
     MARKER,
     ResultRow,
     append_results,
     describe_commit,
+    describe_machine,
     read_results,
     settings_hash,
     write_markdown,

@@ -27,11 +27,11 @@ from recitative.data.annotations import Form, export_directory
 from recitative.data.check import CheckReport, check_directory, fix_directory
 from recitative.data.directory import DataDirectory, read_transcripts, require_ids
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
+from recitative.data.parallel import available_cores
 from recitative.data.shards import INDEX, Format, is_shards, verify_shards, write_shards
 from recitative.data.tables import words_of
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import accumulate, extract, write_features
-from recitative.machine import available_cores
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar, track
 from recitative.text.lexicon import Lexicon, read_dictionary, spelling_of

@@ -33,8 +33,8 @@ from recitative.cli.models import (
     open_recognizer,
 )
 from recitative.cli.options import PartialOption, RateOption, Without, expand_options, print_note
+from recitative.data.parallel import available_cores
 from recitative.errors import UsageError
-from recitative.machine import available_cores
 
 if TYPE_CHECKING:
     from recitative.asr.stream import Cost

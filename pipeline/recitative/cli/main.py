@@ -44,8 +44,8 @@ from recitative.cli.train import QuietOption, adapt, find_batch_size, init_confi
 from recitative.errors import RecitativeError
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.lm.recurrent import LANGUAGE_MODEL
-from recitative.machine import describe_machine
 from recitative.model.kind import ModelKind
+from recitative.score.results import describe_machine
 from recitative.text.tokens import TextUnit
 
 Status = Literal["ok", "note", "error"]

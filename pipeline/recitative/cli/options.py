@@ -25,10 +25,17 @@ import typer
 from pydantic import BaseModel
 
 from recitative.config import Settings, dump_settings, load_settings
-from recitative.data.parallel import Engine
+from recitative.data.parallel import Engine, available_cores
 from recitative.errors import DataError, UsageError, one_line, os_problem
-from recitative.machine import available_cores, describe_machine
-from recitative.score.results import Measurement, ResultRow, describe_commit, record, rows_of, settings_hash
+from recitative.score.results import (
+    Measurement,
+    ResultRow,
+    describe_commit,
+    describe_machine,
+    record,
+    rows_of,
+    settings_hash,
+)
 from recitative.terminal import Show, clock, count, progress_bar
 
 if TYPE_CHECKING:

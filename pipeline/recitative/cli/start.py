@@ -17,8 +17,7 @@ from typing import Annotated
 import typer
 
 from recitative import __version__
-from recitative.errors import DataError, RecitativeError, one_line, os_problem
-from recitative.machine import handle_on_own_stack
+from recitative.errors import DataError, RecitativeError, handle_on_own_stack, one_line, os_problem
 from recitative.terminal import write_any_name
 
 INTERRUPTED = 130

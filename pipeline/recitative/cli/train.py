@@ -22,12 +22,12 @@ from recitative.cli.options import SettingsOptions, expand_options, print_note, 
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.parallel import available_cores
 from recitative.data.shards import is_shards
 from recitative.errors import UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s
 from recitative.kinds import KINDS, kind_of, load_training, read_metadata
 from recitative.lm.estimate import Sentences, read_sentences
-from recitative.machine import available_cores
 from recitative.model.kind import ModelKind
 from recitative.score.wer import ErrorCounts
 from recitative.terminal import progress_bar, track

@@ -358,3 +358,8 @@ def _worker_died(name: str, how: str) -> RunError:
     """The error for a piece whose every worker died."""
     short = textwrap.shorten(name, 80, placeholder=" ...")
     return RunError(f"{short}: its worker died {TRIES} times ({how}), perhaps for lack of memory; use fewer --jobs")
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from recitative.atomic import waiting_for, write_text
+from recitative.data.parallel import available_cores
 from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"
@@ -148,3 +150,19 @@ class Measurement:
 def rows_of(measured: Sequence[Measurement], origin: ResultRow) -> list[ResultRow]:
     """Result rows; all other fields are those of ``origin``."""
     return [replace(origin, metric=one.metric, value=one.value, counts=one.counts) for one in measured]
+
+
+def describe_machine() -> str:
+    """CPU and the number of cores this process may use: ``Intel Xeon Platinum 8481C, 2 cores``."""
+    cores = available_cores()
+    return f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return " ".join(name.split("@")[0].replace("(R)", "").replace("(TM)", "").replace(" CPU", "").split())

@@ -27,8 +27,7 @@ from torch import nn
 
 from recitative.atomic import sweep
 from recitative.config import TrainSettings
-from recitative.errors import RunError
-from recitative.machine import handle_on_own_stack
+from recitative.errors import RunError, handle_on_own_stack
 from recitative.train.checkpoint import Checkpoints, Progress, WeightAverage, learning_rate, new_optimizer
 from recitative.train.distributed import DistributedContext, has_bf16
 from recitative.train.log import Console, Logger, RunDisplay, RunLog

@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 from recitative import __version__
 from recitative.atomic import one_writer, update_text
 from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree, with_older_names
+from recitative.data.parallel import available_cores
 from recitative.errors import DataError, Problem, RecitativeError, UsageError, printable
-from recitative.machine import available_cores, describe_machine
 from recitative.model.folder import save_model
 from recitative.model.kind import ModelKind, imported
 from recitative.reading import parsed_json
-from recitative.score.results import describe_commit
+from recitative.score.results import describe_commit, describe_machine
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.distributed import DistributedContext, choose_device, join_ranks, num_ranks
 from recitative.train.log import Console, open_logger

@@ -22,9 +22,9 @@ from numbers_as_words import spoken
 
 from recitative.data.directory import DataDirectory
 from recitative.data.importing import ImportOptions, import_corpus
+from recitative.data.parallel import available_cores
 from recitative.data.sources import Entry, Source
 from recitative.errors import DataError, Problem, RecitativeError
-from recitative.machine import available_cores
 from recitative.reading import read_text
 from recitative.terminal import progress_bar
 from recitative.text.normalize import normalize
