@@ -16,7 +16,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __version__ = "0.2.0"
 __all__ = [
     "DecodingOptions", "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted",
-    "Spotter", "Transcript", "Wishes", "__version__", "load", "load_classifier", "torchaudio_bundle",
+    "Spotter", "Transcript", "__version__", "load", "load_classifier", "torchaudio_bundle",
 ]  # fmt: skip
 
 _HOMES = {
@@ -31,7 +31,6 @@ _HOMES = {
     "Spotted": "recitative.keywords.spotter",
     "Spotter": "recitative.keywords.spotter",
     "Transcript": "recitative.asr.transcript",
-    "Wishes": "recitative.asr.decoding",
     "load": "recitative.kinds",
     "load_classifier": "recitative.classification.classifier",
     "torchaudio_bundle": "recitative.asr.network",

@@ -3,7 +3,6 @@ from typing import Literal, overload
 
 from recitative.anomaly.detector import AnomalyDetector
 from recitative.asr.decoding import DecodingOptions as DecodingOptions
-from recitative.asr.decoding import Wishes as Wishes
 from recitative.asr.network import torchaudio_bundle as torchaudio_bundle
 from recitative.asr.pronunciation import Pronouncer
 from recitative.asr.recognizer import Recognizer as Recognizer

@@ -275,7 +275,6 @@ class DecodingOptions:
 
 
 NO_OPTIONS = DecodingOptions()
-Wishes = DecodingOptions  # the older name
 
 
 def new_decoder(
