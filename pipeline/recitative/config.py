@@ -8,8 +8,9 @@ nothing in them is executed.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -213,10 +214,16 @@ class FrontEndSettings(Section):
                 frames = (frames + stride - 1) // stride
         return frames * self.outputs_per_step
 
+    def num_input_frames(self, outputs: int) -> int:
+        """The fewest frames that give at least this many output frames, 1 or more."""
+        steps = math.ceil(outputs / self.outputs_per_step)
+        if self.kind == "stack":
+            return self.window + (steps - 1) * self.stride
+        return (steps - 1) * math.prod(self.conv_strides) + 1
+
     def least_samples(self, features: FeatureSettings) -> int:
         """Samples of the shortest recording with one frame at the recurrent core."""
-        frames = next(frames for frames in count(1) if self.num_output_frames(frames))
-        return features.window_samples + (frames - 1) * features.hop_samples
+        return features.window_samples + (self.num_input_frames(1) - 1) * features.hop_samples
 
     @classmethod
     def subsampled_by(cls, factor: int) -> FrontEndSettings:

@@ -68,6 +68,15 @@ def test_what_is_too_short_for_its_text_at_a_speed_is_not_drawn_at_it(tmp_path):
         RecognitionDataset(longer, config, tiny.TOKENS, CmvnStats.read(paths["cmvn"]).mean, paths["train"])
 
 
+def test_what_is_trimmed_keeps_a_frame_for_every_label(tmp_path):
+    """Only the loudest frame would remain."""
+    config = tiny.settings(augment={"trim_db": [0, 0]})
+    made = training_set(tmp_path, config)
+    for batch in BatchLoader(made).batches(0, 0):
+        for frames, labels in zip(batch.features.lengths.tolist(), batch.labels.lengths.tolist(), strict=True):
+            assert config.model.front_end.num_output_frames(frames) >= labels > 1
+
+
 def test_an_epoch_has_every_utterance_once_in_an_order_of_its_own():
     plans = [BatchSampler(seconds_of(300), tiny.settings()).epoch(epoch) for epoch in (0, 1, 1)]
     for plan in plans:

@@ -49,3 +49,17 @@ def test_a_convolution_keeps_one_frame_in_each_stride(frames: int, strides: list
 @pytest.mark.parametrize(("frames", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
 def test_subsampling_by_three(frames: int, expected: int) -> None:
     assert FrontEndSettings.subsampled_by(3).num_output_frames(frames) == expected
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+@pytest.mark.parametrize(
+    "front_end",
+    [
+        FrontEndSettings(kind="stack", window=7, stride=3),
+        FrontEndSettings(kind="stack", window=6, stride=4, outputs_per_step=2, width=8),
+        FrontEndSettings(kind="conv", channels=(4, 4), strides=(2, 3)),
+    ],
+)
+def test_the_fewest_input_frames_are_enough_and_one_less_is_not(front_end, outputs):
+    frames = front_end.num_input_frames(outputs)
+    assert front_end.num_output_frames(frames - 1) < outputs <= front_end.num_output_frames(frames)

@@ -82,7 +82,8 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
 
     def example(self, number: int, speeds: Array, rng: np.random.Generator) -> tuple[Array, Array, Sequence[int]]:
         """Features without SpecAugment's masks and with them, and the labels."""
-        features, masked = self.features.sample(number, float(speeds[number]), rng)
+        least = self.settings.model.front_end.num_input_frames(max(required_frames(self.labels[number]), 1))
+        features, masked = self.features.sample(number, float(speeds[number]), rng, least)
         drawn = self._alternatives.draw(number, rng) if self._alternatives else None
         return features, masked, self.labels[number] if drawn is None else drawn
 

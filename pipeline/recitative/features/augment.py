@@ -360,12 +360,13 @@ class AugmentedFeatures:
         fits = bytes_in_all <= settings.train.cache_mb * 1e6 and not self._cache
         self._samples: list[Samples] | None = [read_utterance(u) for u in utterances] if fits else None
 
-    def sample(self, number: int, speed: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    def sample(self, number: int, speed: float, rng: np.random.Generator, least_frames: int = 0) -> tuple[Array, Array]:
         """One utterance at a speed: features (T, C) without SpecAugment's masks, and with them.
 
-        All other randomness comes from ``rng``: equal generators give equal features.
+        All other randomness comes from ``rng``: equal generators give equal features. What trimming would make shorter
+        than ``least_frames``, such as speech after a loud click, is not trimmed.
         """
-        return self._with_channel(self._utterance(number, speed, rng), rng)
+        return self._with_channel(self._utterance(number, speed, rng, least_frames), rng)
 
     def sample_after(
         self, number: int, speed: float, others: Iterator[tuple[int, float]], frames: int, rng: np.random.Generator
@@ -382,13 +383,14 @@ class AugmentedFeatures:
             missing -= len(before)
         return self._with_channel(np.concatenate(parts), rng)[1]
 
-    def _utterance(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+    def _utterance(self, number: int, speed: float, rng: np.random.Generator, least_frames: int = 0) -> Array:
         """One utterance, trimmed and padded with silence."""
         features = self._at_speed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
         if self._settings.augment.trim_db:
-            features = trim_silence(features, rng.uniform(*self._settings.augment.trim_db))
+            trimmed = trim_silence(features, rng.uniform(*self._settings.augment.trim_db))
+            features = trimmed if len(trimmed) >= least_frames else features
         if pad_silence_s := self._settings.augment.pad_silence_s:
             features = pad_silence(features, round(pad_silence_s * 1000 / self._settings.features.frame_shift_ms), rng)
         return features
