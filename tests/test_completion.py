@@ -37,7 +37,8 @@ def completed(recitative, shell: str, line: str) -> list[str]:
         ("recitative data ex", ["export"]),
         ("recitative transcribe --form", ["--format"]),
         ("recitative transcribe --format j", ["json", "jsonl"]),
-        ("recitative transcribe --model ", pretrained.names()),
+        ("recitative transcribe --model ", pretrained.names("recognizer")),
+        ("recitative generate music --model ", ["chorales", "chorales-fill"]),
         ("recitative info en", [name for name in pretrained.names() if name.startswith("en")]),
         ("recitative train k", [f"kind={kind.name}" for kind in KINDS]),
         ("recitative transcribe talk", []),  # the shell completes files

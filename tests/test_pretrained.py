@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from command_line import refusal
 from recitative import load, pretrained
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.kind import RECOGNIZER
@@ -25,8 +26,14 @@ CHORALES = ["chorales", "chorales-fill"]
 
 
 def test_all_are_there_and_take_little_room():
-    assert pretrained.recognizers() == [*AN4, "en"]
-    assert pretrained.names() == AN4 + CHORALES + ENGLISH == sorted(pretrained.FOR) == sorted(pretrained.SCORES)
+    assert pretrained.names("recognizer") == [*AN4, "en"]
+    assert (
+        pretrained.names()
+        == AN4 + CHORALES + ENGLISH
+        == sorted(pretrained.FOR)
+        == sorted(pretrained.SCORES)
+        == sorted(pretrained.KINDS)
+    )
     assert sum(pretrained.path_of(name).stat().st_size for name in AN4) <= 12e6
     assert sum(pretrained.path_of(name).stat().st_size for name in ENGLISH) <= 25e6
     assert max(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6
@@ -62,6 +69,30 @@ def test_the_model_of_english_says_what_it_was_trained_on():
 def test_those_that_stream_hear_at_most_300_ms_ahead():
     assert Recognizer.load("an4-streaming").latency_ms <= 250
     assert Recognizer.load("en").latency_ms <= 300
+
+
+@pytest.mark.parametrize(
+    ("command", "known"),
+    [
+        ("transcribe x.wav --model", [*AN4, "en"]),
+        ("listen --model", [*AN4, "en"]),
+        ("keywords spot x.wav --keywords a --model", [*AN4, "en"]),
+        ("serve --model", [*AN4, *CHORALES, "en"]),
+        ("generate music --model", CHORALES),
+        ("g2p pronounce", ["en-g2p"]),
+        ("info", [*AN4, *CHORALES, *ENGLISH]),
+    ],
+)
+def test_a_verb_offers_only_the_models_that_it_takes(command, known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.wav").touch()
+    words = ["word"] if command == "g2p pronounce" else []
+    for name, found in {"nowhere": "no model", "en-punctuation": "a punctuation model"}.items():
+        if name not in known:
+            expected = (
+                f"error: {name}: is {found}; a path, or a pretrained model: {', '.join(known)}; correct the model"
+            )
+            assert refusal(*command.split(), name, *words, status=1) == expected
 
 
 def test_english_is_the_default_and_says_so(tmp_path, recitative):

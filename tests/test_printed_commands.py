@@ -163,5 +163,23 @@ def test_prose_may_name_options_without_arguments(line: str, complaint: str) -> 
     assert problem(line, in_prose=True)[: len(complaint) or None] == complaint
 
 
+def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every verb that the help shows."""
+    for name, below in command.commands.items():
+        if not below.hidden:
+            yield from verbs(below, (*path, name)) if hasattr(below, "commands") else [(" ".join((*path, name)), below)]
+
+
+@pytest.mark.parametrize(("verb", "command"), [pytest.param(*one, id=one[0]) for one in verbs(command_line())])
+def test_a_verb_has_two_examples_that_the_command_line_takes(verb: str, command: Any) -> None:
+    examples = re.sub(r"\\\n *", "", (command.help or "").rpartition("\b\n")[2]).splitlines()
+    lines = [
+        line for line in (re.split(r" {2,}", one.strip(), maxsplit=1)[0] for one in examples) if "recitative" in line
+    ]
+    assert len(lines) > 1
+    assert any(f"recitative {verb}" in line for line in lines)
+    assert [why for line in lines if (why := problem(line))] == []
+
+
 def test_every_printed_command_line_is_one_that_the_command_line_takes() -> None:
     assert [f"{where}: {line}: {why}" for where, line, prose in commands() if (why := problem(line, prose))] == []

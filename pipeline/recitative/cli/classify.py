@@ -284,6 +284,7 @@ def threshold(
 
     \b
     recitative anomaly threshold exp/hall/model data/normal --false-alarms 0.001
+    recitative anomaly threshold exp/hall/model data/normal --score surprise --window-s 0.1  # for short events
     """
     from recitative.anomaly.task import learn_threshold
     from recitative.model.folder import load_model, save_model
@@ -319,6 +320,7 @@ def detect(
 
     \b
     recitative detect night.wav --model exp/hall/model.onnx --picture night.svg
+    recitative detect nights/*.wav --model exp/hall/model.onnx --format json
     """
     from recitative.anomaly.detector import Summary
     from recitative.model.stream import document

@@ -185,6 +185,7 @@ def combine(
 
     \b
     recitative data combine data/all data/train data/dev
+    recitative data combine data/train data/read data/calls data/meetings
     """
     combined, left_out = select.combine({str(source): _read(source, destination) for source in sources})
     for name in left_out:
@@ -252,6 +253,7 @@ def copy(
 
     \b
     recitative data copy data/dev data/copy --prefix copy-
+    recitative data copy data/dev /mnt/disk/dev
     """
     _write(select.prefixed(_read(source, destination), prefix), destination)
 
@@ -293,6 +295,7 @@ def folds(
 
     \b
     recitative data folds data/all data/folds --parts 5
+    recitative data folds data/all data/folds --table official-folds.txt
     """
     from recitative.data.select import folds_by_speaker, leave_one_speaker_out, read_folds
 
@@ -493,6 +496,7 @@ def lexicon(
 
     \b
     recitative lexicon data/train --dictionary cmudict.dict --output data/lexicon.txt
+    recitative lexicon data/train data/dev --tokens data/tokens.txt --output data/lexicon.txt  # as spelled
     """
     if (dictionary is None) == (tokens is None):
         raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")
@@ -547,6 +551,7 @@ def features(
 
     \b
     recitative features data/train data/fbank --conf conf/lstm.yaml
+    recitative features data/train data/mfcc features.kind=mfcc --jobs 4
     """
     settings = options.load().features
     directory = DataDirectory.read(data_dir)
@@ -566,6 +571,7 @@ def cmvn(
 
     \b
     recitative cmvn data/train --conf conf/lstm.yaml --output data/cmvn
+    recitative cmvn data/train features.sample_rate=8000 --output data/cmvn
     """
     settings = options.load().features
     directory = DataDirectory.read(data_dir)

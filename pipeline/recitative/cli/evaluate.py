@@ -17,7 +17,7 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import classify, language, music, sound
-from recitative.cli.models import complete_model, find_model, open_named_transcriber
+from recitative.cli.models import ANY, complete, find_model, open_named_transcriber
 from recitative.cli.options import Record, expand_options, print_note
 from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
@@ -50,7 +50,7 @@ NotesOption = Annotated[
 
 def info(
     model: Annotated[
-        str, typer.Argument(help="Exported file, or name of a pretrained model.", autocompletion=complete_model)
+        str, typer.Argument(help="Exported file, or name of a pretrained model.", autocompletion=complete(*ANY))
     ],
     settings: Annotated[bool, typer.Option("--settings", help="Also print the settings of the training.")] = False,
     card: Annotated[bool, typer.Option("--card", help="Print a model card in Markdown.")] = False,
@@ -69,7 +69,7 @@ def info(
     """
     if (results or license) and not card:
         raise UsageError(f"--{'results' if results else 'license'}: requires --card")
-    path = find_model(model)
+    path = find_model(model, ANY)
     metadata = read_metadata(path)
     core = metadata.settings.model.recurrent
     weights = f"{metadata.weights}, ".removeprefix(", ")
@@ -134,7 +134,7 @@ def score(
         typer.Argument(
             metavar="MODEL",
             help="Model folder, exported file, or a pretrained model's name.",
-            autocompletion=complete_model,
+            autocompletion=complete(*ANY),
         ),
     ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Data directory, or folder of MIDI or ABC files.")],

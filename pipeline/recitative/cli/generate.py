@@ -16,6 +16,7 @@ from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import SUFFIXES as RECORDINGS
 from recitative.audio.files import write_wav
 from recitative.cli.language import open_recurrent, read_prompts, warn_of_unknown_symbols
+from recitative.cli.models import COMPOSERS, complete, find_model
 from recitative.cli.options import SeedOption, TemperatureOption, TopPOption, expand_options, print_note, require_folder
 from recitative.cli.sound import sound
 from recitative.errors import DataError, Problem, UsageError
@@ -122,7 +123,10 @@ def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likel
     return Sampling(temperature, top_p)
 
 
-MusicModelOption = Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")]
+MusicModelOption = Annotated[
+    str,
+    typer.Option(help="Music model: folder, exported file, or pretrained name.", autocompletion=complete(*COMPOSERS)),
+]
 KeyOption = Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")]
 TransposeOption = Annotated[
     int, typer.Option(min=-60, max=60, help="Semitones by which given notes are moved, such as 12: an octave higher.")
@@ -229,7 +233,7 @@ def open_generator(
     name = model or (pretrained.FILLING if edit.option else pretrained.MUSIC)
     about = " with ".join([f"Model {name}", *(others or ())])
     about += f" · seed {options.seed} · temperature {sampling.temperature:g} · top-p {sampling.top_p:g}"
-    path = pretrained.find(name)
+    path = find_model(name, COMPOSERS)
     if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
         asked = {edit.option: edit.option, "--rests": constraints.rests, "--ending": constraints.cadence}
@@ -241,7 +245,7 @@ def open_generator(
         return replace(generator, about=about)
     if pitches:
         raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
-    scorer = open_voices([path, *map(pretrained.find, others or ())], fills=bool(edit.option))
+    scorer = open_voices([path, *(find_model(other, COMPOSERS) for other in others or ())], fills=bool(edit.option))
     if edit.harmonize:
         voice_number(edit.harmonize, scorer.frames.voices)  # before files are read
     if edit.option:
@@ -504,6 +508,7 @@ def text(
 
     \b
     recitative generate text 'the cat' --model exp/rnnlm/model --count 3
+    recitative generate text '' --model rnnlm.onnx --words 50 --temperature 0.8 --seed 7
     """
     from recitative.lm.recurrent import continue_text
 

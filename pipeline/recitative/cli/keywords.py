@@ -17,7 +17,7 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.classifier import CLASSIFIER
-from recitative.cli.models import complete_model, find_model, open_classifier, open_transcriber
+from recitative.cli.models import RECOGNIZERS, complete, find_model, open_classifier, open_transcriber
 from recitative.cli.options import (
     ChannelOption,
     Failures,
@@ -138,7 +138,7 @@ app = typer.Typer(
 def spot(
     inputs: InputsArgument,
     keywords: KeywordsOption,
-    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP, autocompletion=complete_model)] = "",
+    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP, autocompletion=complete(*RECOGNIZERS))] = "",
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     format: Annotated[
@@ -155,6 +155,7 @@ def spot(
 
     \b
     recitative keywords spot calls/ --keywords 'enter, new york:0.8'
+    recitative keywords spot talk.wav --keywords words.txt --thresholds thresholds.json --format jsonl
     """
     from recitative.asr.recognizer import transcribe_files
     from recitative.audio.files import expand
@@ -200,7 +201,9 @@ DataArgument = Annotated[
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete_model)],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete(*RECOGNIZERS))
+    ],
     data: DataArgument,
     keywords: KeywordsOption,
     output: Annotated[Path, typer.Option(help="File of thresholds to write, for 'keywords spot' and 'listen'.")],
@@ -213,6 +216,7 @@ def tune(
 
     \b
     recitative keywords tune model.onnx data/dev --keywords words.txt --output thresholds.json
+    recitative keywords tune en data/dev --keywords 'enter, new york' --false-alarms-per-hour 0.5 --output t.json
     """
     from recitative.keywords.spotter import KeywordThresholds, fingerprint, tune_thresholds
 
@@ -237,7 +241,9 @@ def tune(
 @app.command()
 @expand_options
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete_model)],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete(*RECOGNIZERS))
+    ],
     data: DataArgument,
     record: Record,
     keywords: KeywordsOption,
@@ -249,6 +255,7 @@ def score(
 
     \b
     recitative keywords score model.onnx data/test --keywords words.txt --thresholds thresholds.json --output exp/test
+    recitative keywords score en data/test --keywords 'enter, new york' --output exp/test
     """
     from recitative.keywords.spotter import SpottingScores, thresholds_of
 

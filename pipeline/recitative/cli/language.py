@@ -16,7 +16,7 @@ from recitative import pretrained
 from recitative.asr import pronunciation
 from recitative.asr.pronunciation import MOST, PROBABILITY, LetterToSound
 from recitative.atomic import write_text
-from recitative.cli.models import complete_model, find_model, open_lm, open_pronouncer
+from recitative.cli.models import PRONOUNCERS, RECOGNIZERS, complete, find_model, open_lm, open_pronouncer
 from recitative.cli.options import Record, print_note
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import Perplexity, measure_sentence, write_arpa
@@ -67,6 +67,7 @@ def train(
 
     \b
     recitative lm train data/train --order 3 --dev data/dev --output data/lm.arpa
+    recitative lm train news.txt books.txt --plain --order 4 --prune 1e-8 --output data/lm.arpa.gz
     """
     settings = NgramSettings(
         order, _parse_numbers(min_count, int, "--min-count"), prune, _parse_numbers(weights, float, "--weights")
@@ -134,6 +135,7 @@ def compress(
 
     \b
     recitative lm compress data/lm.arpa --output data/lm.ngram
+    recitative lm compress data/lm.arpa.gz --bits 32 --output data/lm.ngram  # lossless
     """
     if bits not in (8, 32):
         raise UsageError(f"--bits {bits}: must be 8 or 32")
@@ -155,6 +157,7 @@ def perplexity(
 
     \b
     recitative lm perplexity data/lm.arpa data/dev data/test
+    recitative lm perplexity exp/rnnlm/model sentences.txt --plain
     """
     sources = [read_sentences(text, plain=plain) for text in texts]
     with progress_bar(f"read {model.name}") as show:
@@ -180,6 +183,7 @@ def predict(
 
     \b
     recitative lm predict 'the cat' --model exp/rnnlm/model
+    recitative lm predict 'good morning' 'how are' --model rnnlm.onnx --count 3
     """
     from recitative.lm.recurrent import next_words
 
@@ -230,7 +234,13 @@ def warn_of_unknown_symbols(scorer: RecurrentLanguageModel, prompt: str) -> None
 
 @g2p.command()
 def pronounce(
-    model: Annotated[Path, typer.Argument(help="Letter-to-sound model: model folder or exported file.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Letter-to-sound model: pretrained name, model folder, or exported file.",
+            autocompletion=complete(*PRONOUNCERS),
+        ),
+    ],
     words: Annotated[list[str], typer.Argument(help="Words. '-': read them from stdin.")],
 ) -> None:
     """Print the most probable pronunciation of each word, as in a lexicon.
@@ -239,6 +249,7 @@ def pronounce(
 
     \b
     recitative g2p pronounce exp/g2p/model hello world
+    recitative g2p pronounce en-g2p - < names.txt
     """
     words = [word for given in words for word in (sys.stdin.read().split() if given == "-" else [given])]
     opened = open_pronouncer(model)
@@ -265,7 +276,9 @@ def add_words(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="Exported recognizer, or name of a pretrained one.", autocompletion=complete_model
+            metavar="MODEL",
+            help="Exported recognizer, or name of a pretrained one.",
+            autocompletion=complete(*RECOGNIZERS),
         ),
     ],
     words: Annotated[

@@ -25,10 +25,12 @@ from recitative.cli.keywords import (
 )
 from recitative.cli.models import (
     MODEL_HELP,
+    RECOGNIZERS,
+    SERVED,
     DecodingArguments,
     TextOption,
     choose_text,
-    complete_model,
+    complete,
     find_model,
     open_recognizer,
 )
@@ -62,7 +64,8 @@ def warn_of_overruns(live: LiveAudio) -> None:
 def listen(
     decoding: Annotated[DecodingArguments, Without("greedy")],
     model: Annotated[
-        str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.", autocompletion=complete_model)
+        str,
+        typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.", autocompletion=complete(*RECOGNIZERS)),
     ] = "",
     device: Annotated[str, typer.Option(help="Microphone: number or part of the name, see --list-devices.")] = "",
     list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
@@ -294,7 +297,7 @@ def serve(
     decoding: Annotated[DecodingArguments, Without("nbest", "greedy")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help=f"{MODEL_HELP} Repeat it for several models.", autocompletion=complete_model),
+        typer.Option(help=f"{MODEL_HELP} Repeat it for several models.", autocompletion=complete(*SERVED)),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any that is free.")] = 2700,
@@ -371,7 +374,7 @@ def serve(
         except ssl.SSLError as error:
             reason = error.reason or "not PEM"
             raise UsageError(f"--certificate, --key: are no certificate and its key in PEM files ({reason})") from None
-    paths = [find_model(name) for name in model or [""]]
+    paths = [find_model(name, SERVED) for name in model or [""]]
     models = open_models(paths, decoding, text)
     limits = Limits(
         streams=streams, recordings=recordings, upload_mb=upload_mb, recording_s=recording_s, idle_s=idle_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -14,6 +14,7 @@ import typer
 from recitative import pretrained
 from recitative.atomic import recover_folder
 from recitative.errors import DataError, UsageError
+from recitative.model.kind import model_named
 
 if TYPE_CHECKING:
     from recitative.asr.pronunciation import Pronouncer
@@ -28,25 +29,36 @@ if TYPE_CHECKING:
 MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
 
 
-def complete_model(incomplete: str) -> list[str]:
-    """For the shell: names of pretrained models. Where none fits, it completes files."""
-    return [name for name in pretrained.names() if name.startswith(incomplete)]
+RECOGNIZERS, COMPOSERS, PRONOUNCERS = ("recognizer",), ("music",), ("g2p",)
+SERVED = (*RECOGNIZERS, *COMPOSERS)
+ANY: tuple[str, ...] = ()
+"""Kinds of pretrained models, as verbs take them."""
 
 
-def find_model(name: str) -> Path:
+def complete(*kinds: str) -> Callable[[str], list[str]]:
+    """For the shell: names of pretrained models of these kinds. Where none fits, it completes files."""
+    return lambda incomplete: [name for name in pretrained.names(*kinds) if name.startswith(incomplete)]
+
+
+def find_model(name: str, kinds: Sequence[str] = RECOGNIZERS) -> Path:
     """The folder or file of a model. Without a name, the pretrained streaming one, which is printed on stderr.
 
-    Raises DataError for a model that does not exist.
+    kinds: of pretrained models that the verb takes. Raises DataError for a model that does not exist, and for a
+    pretrained one of another kind.
     """
     if not name:
         name = pretrained.STREAMING
-        others = ", ".join(other for other in pretrained.recognizers() if other != name)
+        others = ", ".join(other for other in pretrained.names(*RECOGNIZERS) if other != name)
         print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
     recover_folder(path)
-    if not path.exists():
-        known = ", ".join(pretrained.names()) or "none"
-        raise DataError(name, "is no model", f"a path, or a pretrained model: {known}", "correct --model")
+    known = pretrained.names(*kinds)
+    is_other = path == pretrained.path_of(name) and name not in known
+    if is_other or not path.exists():
+        found = f"is {model_named(pretrained.KINDS[name])}" if is_other else "is no model"
+        raise DataError(
+            name, found, f"a path, or a pretrained model: {', '.join(known) or 'none'}", "correct the model"
+        )
     return path
 
 
@@ -117,7 +129,7 @@ def open_pronouncer(model: Path) -> Pronouncer:
     from recitative.asr.kind import G2P
     from recitative.kinds import open_model
 
-    pronouncer: Pronouncer = open_model(pretrained.find(model), [G2P])
+    pronouncer: Pronouncer = open_model(find_model(str(model), PRONOUNCERS), [G2P])
     return pronouncer
 
 

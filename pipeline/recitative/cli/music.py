@@ -76,6 +76,7 @@ def check(
 
     \b
     recitative music check data/train --conf conf/chorales.yaml
+    recitative music check tunes/ more-tunes/
     """
     settings = load_settings_of(conf, [], MUSIC_KINDS)
     problems: list[Problem] = []
@@ -114,6 +115,8 @@ def check_constraints(
 
     \b
     recitative music check-constraints samples --given melodies --conf exp/chorales/model/settings.yaml
+    recitative music check-constraints samples --given melodies --voices soprano \\
+      --conf exp/chorales/model/settings.yaml
     """
     settings = load_tree(MusicSettings, conf)
     frames = settings.frames

@@ -16,10 +16,11 @@ import typer
 from recitative.atomic import one_writer_of_model, write_text, writes
 from recitative.cli.models import (
     MODEL_HELP,
+    RECOGNIZERS,
     DecodingArguments,
     TextOption,
     choose_text,
-    complete_model,
+    complete,
     find_model,
     open_lm,
     open_recognizer,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 def transcribe(
     inputs: InputsArgument,
     decoding: Annotated[DecodingArguments, Without("greedy")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = "",
+    model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete(*RECOGNIZERS))] = "",
     format: Annotated[
         Literal[
             "text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi", "stm", "trn", "textgrid", "eaf", "audacity"
@@ -266,7 +267,7 @@ class _Growing:
 
 @expand_options
 def decode(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete(*RECOGNIZERS))],
     data_dir: Annotated[Path, typer.Argument(help="Data directory to decode.")],
     output: Annotated[Path, typer.Option(help="Output folder.")],
     options: DecodingArguments,
@@ -285,6 +286,7 @@ def decode(
 
     \b
     recitative decode exp/lstm/model data/test --output exp/lstm/decode_test
+    recitative decode en data/test --output exp/en_test --nbest 20 --jobs 0
     """
     from recitative.asr.recognizer import decode_directory
 
@@ -336,6 +338,7 @@ def tune(
 
     \b
     recitative tune exp/lstm/model data/dev --lm data/lm.arpa
+    recitative tune exp/lstm/model data/dev --lm data/lm.ngram --lexicon data/lexicon.txt
     """
     from recitative.asr.kind import RECOGNIZER
     from recitative.asr.network import new_transcriber
@@ -400,6 +403,8 @@ def rescore(
     \b
     recitative rescore data/test exp/lstm/decode_test/nbest.jsonl --lm exp/rnnlm/model \\
       --dev data/dev --dev-nbest exp/lstm/decode_dev/nbest.jsonl --output exp/lstm/rescored
+    recitative rescore data/test exp/las/decode_test/nbest.jsonl --model exp/las/model \\
+      --dev data/dev --dev-nbest exp/las/decode_dev/nbest.jsonl --output exp/las/rescored
     """
     from recitative.asr import tuning as lists
     from recitative.asr.kind import RECOGNIZER
@@ -431,7 +436,7 @@ SHOWN_FAILED = 20  # utterances printed on the terminal; the file 'failed' has a
 
 
 def align(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete(*RECOGNIZERS))],
     data_dir: Annotated[Path, typer.Argument(help="Data directory with transcripts.")],
     output: Annotated[Path, typer.Option(help="Folder for words.ctm, TextGrids and alignment.jsonl.")],
     format: Annotated[
@@ -445,6 +450,7 @@ def align(
 
     \b
     recitative align exp/lstm/model data/test --output exp/lstm/aligned --format ctm
+    recitative align en data/me --output exp/me_aligned --format textgrid
     """
     from recitative.asr.alignment import FORMATS, align_directory
 

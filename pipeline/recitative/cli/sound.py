@@ -104,6 +104,7 @@ def sound(
 
     \b
     recitative generate sound --model exp/voice/model.onnx --text seven --output sounds
+    recitative generate sound --model exp/mel/model.onnx --vocoder exp/vocoder/model.onnx --text seven --speaker anna
     """
     require_temperature(temperature)
     if seconds < 0:
@@ -260,6 +261,7 @@ def vocode(
 
     \b
     recitative vocode talk.wav --model exp/vocoder/model.onnx --output vocoded
+    recitative vocode data/test --model exp/vocoder/model.onnx --output data/test_vocoded
     """
     require_temperature(temperature)
     generator = open_generator(model)

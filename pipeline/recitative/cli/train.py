@@ -17,7 +17,7 @@ from recitative.asr.pronunciation import ListedWord, pronounce_words, read_word_
 from recitative.atomic import one_writer, write_bytes, write_text
 from recitative.audio.files import inspect
 from recitative.cli.language import open_letter_to_sound
-from recitative.cli.models import MODEL_HELP, complete_model, find_model, open_transcriber
+from recitative.cli.models import MODEL_HELP, RECOGNIZERS, complete, find_model, open_transcriber
 from recitative.cli.options import SettingsOptions, expand_options, print_note, print_table
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
@@ -60,6 +60,7 @@ def init_config(
 
     \b
     recitative init-config data/train --output conf/lstm.yaml --hours 2
+    recitative init-config data/train --output conf/blstm.yaml --offline
     """
     import torch
 
@@ -115,6 +116,8 @@ def find_batch_size(
 
     \b
     recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
+    recitative find-batch-size --conf conf/lstm.yaml --train data/train_shards --tokens data/tokens.txt \\
+      --memory-gb 10 --output conf/batch.yaml
     """
     settings = options.load()
     from recitative.asr.presets import QUANTILES, available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
@@ -252,7 +255,9 @@ def adapt(
     recordings: Annotated[
         Path, typer.Argument(help="Folder of recordings with transcripts, as 'data import' takes, or a data directory.")
     ],
-    base: Annotated[str, typer.Option(help=f"Recognizer to adapt. {MODEL_HELP}", autocompletion=complete_model)],
+    base: Annotated[
+        str, typer.Option(help=f"Recognizer to adapt. {MODEL_HELP}", autocompletion=complete(*RECOGNIZERS))
+    ],
     output: Annotated[Path, typer.Option(help="File to write, such as me.onnx.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=5.")

@@ -13,6 +13,15 @@ FILLING = "chorales-fill"  # and what it harmonizes and rewrites with
 G2P = "en-g2p"  # what 'add-words' pronounces with
 PUNCTUATION = "en-punctuation"  # what makes the text of English recognizers readable
 
+KINDS = {
+    "an4-bidirectional": "recognizer",
+    "an4-streaming": "recognizer",
+    MUSIC: "music",
+    FILLING: "music",
+    STREAMING: "recognizer",
+    G2P: "g2p",
+    PUNCTUATION: "punctuation",
+}
 FOR = {
     "an4-bidirectional": "recognizer of spelled names, numbers and dates in English, for whole recordings",
     "an4-streaming": "the same, streaming with 195 ms of look-ahead",
@@ -37,13 +46,10 @@ SCORES = {
 """From the recipes' RESULTS.md (tools/quotes.txt has the rows), that of en-g2p from the README of recipes/english."""
 
 
-def names() -> list[str]:
-    return sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
-
-
-def recognizers() -> list[str]:
-    """Those that hear speech."""
-    return [name for name in names() if name not in (MUSIC, FILLING, G2P, PUNCTUATION)]
+def names(*kinds: str) -> list[str]:
+    """Those of these kinds; of all without one."""
+    found = sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
+    return [name for name in found if not kinds or KINDS.get(name) in kinds]
 
 
 def path_of(name: str) -> Path | None:
