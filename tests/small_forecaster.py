@@ -14,7 +14,7 @@ RATE = 4000
 CHANNELS = 8
 TINY = [
     f"features.sample_rate={RATE}", f"features.num_mel_bins={CHANNELS}", "features.frame_length_ms=10",
-    "features.frame_shift_ms=5", "model.recurrent.hidden=8", "model.components=2", "watch.window_s=0.1",
+    "features.frame_shift_ms=5", "model.recurrent.hidden=8", "model.components=2", "detection.window_s=0.1",
     "segment_s=0.5", "train.epochs=2", "train.batch_s=2", "train.warmup_steps=2", "train.workers=0", "train.threads=1",
     "train.device=cpu", "train.bf16=false",
 ]  # fmt: skip
@@ -29,7 +29,7 @@ def forecaster(*overrides, seed=0):
     torch.manual_seed(seed)
     made = new_anomaly_model(settings(*overrides))
     mean, deviation = np.full(CHANNELS, 16.0), np.linspace(2.0, 4.0, CHANNELS)  # log energies at 16-bit scale
-    made.normalise(CmvnStats(10 * mean, 10 * (mean**2 + deviation**2), 10.0))
+    made.normalize(CmvnStats(10 * mean, 10 * (mean**2 + deviation**2), 10.0))
     with torch.no_grad():
         for name, parameter in made.network.named_parameters():
             if "density" not in name:

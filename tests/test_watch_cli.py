@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     dev = small_forecaster.write_corpus(folder / "dev", count=3, seed=2)
     small_forecaster.write_corpus(folder / "other", count=3, seed=3, tone_hz=1200.0)
     places = ("--train", train, "--dev", dev, "--output", folder / "exp")
-    more = ("train.epochs=12", "train.learning_rate=0.02", "watch.false_alarms=0")
+    more = ("train.epochs=12", "train.learning_rate=0.02", "detection.false_alarms=0")
     run("forecaster", "train", "--quiet", *places, *small_forecaster.TINY, *more)
     run("forecaster", "export", folder / "exp" / "model", "--output", folder / "hum.onnx")
     rng = np.random.default_rng(4)
@@ -96,7 +96,7 @@ def test_alarms_are_runs_of_windows_above_the_limit(folder):
     values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), detector.stride / RATE
     finder = AlarmFinder(detector, Threshold(1.0, 0.0, 0.0, 1))
     alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
-    middle_s = detector.settings.watch_samples / RATE / 2
+    middle_s = detector.settings.detection_samples / RATE / 2
     spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.score) for a in alarms]
     assert spans == [(1, 3), (5, 5), (7, 4)]
     assert alarms[0].end_s - alarms[0].start_s == pytest.approx(2 * hop_s)
@@ -129,13 +129,13 @@ def test_another_window_and_score_are_learned_without_training_again(folder, tmp
     write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
     more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
     run("forecaster", "threshold", model, dev, *more)
-    watching = load_model(model, FORECASTER).settings.watch
+    watching = load_model(model, FORECASTER).settings.detection
     assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
     lines = run("watch", tmp_path / "click.wav", "--model", model).lines
     spans = [tuple(map(float, line.split("\t")[1:3])) for line in lines]
     assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
     refused = refusal("forecaster", "threshold", model, dev, "--window-s", 0.001)
-    assert "watch.window_s=0.001 must be at least 0.02, 4 frames" in refused
+    assert "detection.window_s=0.001 must be at least 0.02, 4 frames" in refused
 
 
 def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path):

@@ -406,7 +406,7 @@ class RecognizerData(RecordingsData):
     lexicon: Path | None = None  # where tokens are phones
     init: Path | None = None  # a model folder whose weights the run begins with
     teacher: Path | None = None  # a model folder for distillation
-    unlabelled: Path | None = None  # more audio, for the teacher alone
+    unlabeled: Path | None = None  # more audio, for the teacher alone
     alternatives: Path | None = None  # a teacher's n-best texts of the training utterances
 
 
@@ -435,6 +435,9 @@ _RENAMED = (
     ("train.", "most_s", "max_batch_s"),
     ("train.", "frozen", "freeze"),
     ("train.", "keep_best", "keep_top_k"),
+    ("", "watch", "detection"),
+    ("", "unlabelled", "unlabeled"),
+    ("data.", "unlabelled", "unlabeled"),
 )
 """Section, name before release 0.2, which files of models and of users may have, and name."""
 

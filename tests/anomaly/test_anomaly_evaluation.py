@@ -32,7 +32,7 @@ def test_a_recording_has_the_mean_score_of_its_windows(hums):
 
 def test_a_recording_shorter_than_a_window_is_one_window(hums):
     utterances = DataDirectory.read(hums).utterances
-    long, whole = (run_model(small_forecaster.forecaster(f"watch.window_s={s}")) for s in (5, 0.795))
+    long, whole = (run_model(small_forecaster.forecaster(f"detection.window_s={s}")) for s in (5, 0.795))
     expected = recording_scores(whole, utterances, hums)
     for name, scores in recording_scores(long, utterances, hums).items():
         assert scores == pytest.approx(expected[name])

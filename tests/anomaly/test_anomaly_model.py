@@ -84,10 +84,10 @@ def test_a_damaged_threshold_is_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize(("override", "message"), [
     ("features.delta_order=1", "delta_order=1 must be 0, because deltas contain future frames"),
-    ("watch.window_s=0.01", r"watch\.window_s=0\.01 must be at least 0\.02, 4 frames"),
+    ("detection.window_s=0.01", r"detection\.window_s=0\.01 must be at least 0\.02, 4 frames"),
     ("model.horizons=2", "unknown setting 'model.horizons'; did you mean 'horizon'"),
     ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),
-    ("watch.score=likelihood", "score='likelihood': input should be 'ratio' or 'surprise'"),
+    ("detection.score=likelihood", "score='likelihood': input should be 'ratio' or 'surprise'"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(override, message):
     with pytest.raises(UsageError, match=message):

@@ -73,7 +73,7 @@ def test_the_loss_is_the_nll_of_every_frame_of_every_row(corpus):
 
 
 def test_normal_sound_is_learned_and_another_tone_is_anomalous(corpus, tmp_path):
-    done = train(corpus, tmp_path, "train.epochs=8", "train.learning_rate=0.03", "watch.false_alarms=0")
+    done = train(corpus, tmp_path, "train.epochs=8", "train.learning_rate=0.03", "detection.false_alarms=0")
     model = load_model(done.folder, FORECASTER)
     detector = AnomalyDetector(TorchStage(model.network), model.settings)
     rng = np.random.default_rng(9)
@@ -86,9 +86,9 @@ def test_the_normalisation_is_the_training_sets(corpus, tmp_path):
     made = load_model(train(corpus, tmp_path, "train.epochs=1", "segment_s=1").folder, FORECASTER)
     extractor = FeatureExtractor(made.settings.features)
     frames = np.concatenate([extractor.compute(read_utterance(u)) for u in utterances_of(corpus[0])]).astype(float)
-    normalise = made.network.stages["normalise"]
-    np.testing.assert_allclose(normalise.mean.numpy(), frames.mean(axis=0), rtol=1e-4)
-    np.testing.assert_allclose(1 / normalise.inverse_stddev.numpy(), frames.std(axis=0), rtol=1e-3)
+    normalize = made.network.stages["normalize"]
+    np.testing.assert_allclose(normalize.mean.numpy(), frames.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(1 / normalize.inverse_stddev.numpy(), frames.std(axis=0), rtol=1e-3)
     expected = -np.log(frames.std(axis=0)).mean()
     assert float(made.network.stages["forecast"].unit) == pytest.approx(expected, abs=1e-3)
 
@@ -104,8 +104,8 @@ def test_the_threshold_can_be_set_again_on_other_recordings(corpus):
 
 
 def test_recordings_shorter_than_a_window_are_refused(corpus, tmp_path):
-    with pytest.raises(DataError, match=r"the longest recording lasts 0\.8 s; .* one window \(watch\.window_s\)"):
-        train(corpus, tmp_path, "watch.window_s=1")
+    with pytest.raises(DataError, match=r"the longest recording lasts 0\.8 s; .* one window \(detection\.window_s\)"):
+        train(corpus, tmp_path, "detection.window_s=1")
 
 
 def test_a_recording_in_which_nothing_can_be_predicted_is_refused(tmp_path):

@@ -53,7 +53,9 @@ def test_window_scores_keep_the_contract(window, score):
 
 
 def test_the_chain_from_samples_to_scores_keeps_the_contract():
-    made = small_forecaster.forecaster("features.frame_shift_ms=1", "features.frame_length_ms=4", "watch.window_s=0.02")
+    made = small_forecaster.forecaster(
+        "features.frame_shift_ms=1", "features.frame_length_ms=4", "detection.window_s=0.02"
+    )
     detector = AnomalyDetector(TorchStage(made.network), made.settings)
 
     def samples(shape, generator):

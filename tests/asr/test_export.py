@@ -63,8 +63,8 @@ def recognizer(
         {"cmvn": cmvn, "front_end": front_end, "recurrent": recurrent, "lookahead_frames": lookahead}
     )
     made = new_recognizer(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
-    made.network.get_buffer("stages.normalise.mean").fill_(0.3)
-    made.network.get_buffer("stages.normalise.inverse_stddev").fill_(1.2)
+    made.network.get_buffer("stages.normalize.mean").fill_(0.3)
+    made.network.get_buffer("stages.normalize.inverse_stddev").fill_(1.2)
     for name, buffer in made.network.named_buffers():
         if name.endswith("norm.mean"):
             buffer.normal_()

@@ -74,7 +74,7 @@ def test_frozen_weights_stay_through_training_and_the_others_move(tmp_path, old)
     train_model(RECOGNIZER, config, RecognizerData(**paths, init=folder), tmp_path / "exp", quiet=True)
     after = average_weights([Checkpoints(tmp_path / "exp").epoch_path(0)])
     for name, value in made.trained.state_dict().items():
-        stays = "core" in name or "normalise" in name
+        stays = "core" in name or "normalize" in name
         assert torch.equal(after[name], value) == stays, name
 
 
@@ -130,10 +130,10 @@ def test_audio_without_transcripts_teaches_too(tmp_path):
     more = tiny.write_corpus(tmp_path / "more", 9, 11)
     (more / "text").unlink()
     save_model(tiny.recognizer(seed=5), tmp_path / "teacher")
-    taught = RecognizerData(**paths, teacher=tmp_path / "teacher", unlabelled=more)
+    taught = RecognizerData(**paths, teacher=tmp_path / "teacher", unlabeled=more)
     progress = train_model(RECOGNIZER, config, taught, tmp_path / "exp", quiet=True).progress
     alone = train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "alone", quiet=True).progress
     assert progress.audio_s > 1.5 * alone.audio_s
     assert progress.skipped == 0
     with pytest.raises(UsageError, match="needs a --teacher, who says what is in it"):
-        train_model(RECOGNIZER, config, RecognizerData(**paths, unlabelled=more), tmp_path / "none", quiet=True)
+        train_model(RECOGNIZER, config, RecognizerData(**paths, unlabeled=more), tmp_path / "none", quiet=True)

@@ -36,8 +36,8 @@ def recognizer(seed=0, **model):
     torch.manual_seed(seed)
     result = new_recognizer(settings(model={"front_end": {"window": 4, "stride": 4}} | model), TOKENS)
     with torch.no_grad():
-        result.network.stages["normalise"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
-        result.network.stages["normalise"].inverse_stddev.fill_(0.3)
+        result.network.stages["normalize"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
+        result.network.stages["normalize"].inverse_stddev.fill_(0.3)
         result.network.stages["head"].linear.weight.mul_(8.0)
         if "ahead" in result.network.stages:
             result.network.stages["ahead"].weight.add_(0.5)  # otherwise it starts close to the identity
@@ -134,9 +134,9 @@ def tone_recognizer():
     torch.manual_seed(0)
     made = new_recognizer(config, TOKENS)
     with torch.no_grad():
-        normalise = made.network.stages["normalise"]
-        normalise.mean.copy_(means.mean(0))
-        normalise.inverse_stddev.fill_(0.3)
+        normalize = made.network.stages["normalize"]
+        normalize.mean.copy_(means.mean(0))
+        normalize.inverse_stddev.fill_(0.3)
         means = (means - means.mean(0)) * 0.3
         cell = made.network.stages["core"].layers[0].forward_cell.rnn
         cell.weight_ih_l0.copy_((2 * means).repeat(1, 4) / 4)

@@ -329,14 +329,14 @@ def test_the_normalisation_is_the_training_sets_or_that_of_a_file(corpus, tmp_pa
     made = train(corpus, tmp_path / "own", "train.epochs=1")
     features = [batch.features for batch in load_scored_set(DataDirectory.read(corpus[0]), tones.classifier(), "train")]
     frames = torch.cat([row[:n] for x in features for row, n in zip(x.data, x.lengths, strict=True)]).double()
-    normalise = load_model(made.folder, CLASSIFIER).network.stages["normalise"]
-    assert_close(normalise.mean.double(), frames.mean(0), atol=1e-4, rtol=1e-5)
-    assert_close(1 / normalise.inverse_stddev.double(), frames.std(0, correction=0), atol=1e-4, rtol=1e-4)
+    normalize = load_model(made.folder, CLASSIFIER).network.stages["normalize"]
+    assert_close(normalize.mean.double(), frames.mean(0), atol=1e-4, rtol=1e-5)
+    assert_close(1 / normalize.inverse_stddev.double(), frames.std(0, correction=0), atol=1e-4, rtol=1e-4)
     CmvnStats(np.full(8, 20.0), np.full(8, 58.0), 10.0).write(tmp_path / "cmvn")  # mean 2, variance 1.8
     made = train(corpus, tmp_path / "given", "train.epochs=1", cmvn=tmp_path / "cmvn")
-    normalise = load_model(made.folder, CLASSIFIER).network.stages["normalise"]
-    assert_close(normalise.mean, torch.full((8,), 2.0))
-    assert_close(normalise.inverse_stddev, torch.full((8,), 1.8**-0.5))
+    normalize = load_model(made.folder, CLASSIFIER).network.stages["normalize"]
+    assert_close(normalize.mean, torch.full((8,), 2.0))
+    assert_close(normalize.inverse_stddev, torch.full((8,), 1.8**-0.5))
 
 
 def test_statistics_of_other_features_are_refused(corpus, tmp_path):

@@ -30,8 +30,8 @@ def classifier(*overrides, seed=0, labels=tuple(TONES_HZ)):
     torch.manual_seed(seed)
     made = new_classifier(settings(*overrides), labels)
     with torch.no_grad():
-        made.network.stages["normalise"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
-        made.network.stages["normalise"].inverse_stddev.fill_(0.3)
+        made.network.stages["normalize"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
+        made.network.stages["normalize"].inverse_stddev.fill_(0.3)
         made.network.stages["head"].linear.weight.mul_(5.0)
     made.network.eval()
     return made

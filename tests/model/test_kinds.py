@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from every_kind import MAKE, make
 from recitative.asr.kind import RECOGNIZER
@@ -141,6 +142,17 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path)
         save_model(make(other), folder)
         with pytest.raises(DataError, match=f"settings.yaml: is not a {model.kind.title}'s"):
             load_model(folder, model.kind)
+
+
+def test_weights_by_the_names_of_release_0_1_are_opened(model, tmp_path):
+    older = {"normalize": "normalise", "conditioning": "told"}
+    save_model(model, tmp_path)
+    weights, path = getattr(model, model.kind.weights).state_dict(), tmp_path / "weights.safetensors"
+    save_file({".".join(older.get(part, part) for part in name.split(".")): x for name, x in weights.items()}, path)
+    (tmp_path / "SHA256SUMS").unlink()
+    opened = getattr(load_model(tmp_path, model.kind), model.kind.weights).state_dict()
+    assert all(torch.equal(opened[name], value) for name, value in weights.items())
+    assert opened.keys() == weights.keys()
 
 
 def test_a_recognizer_of_release_0_1_does_not_say_its_kind(tmp_path):

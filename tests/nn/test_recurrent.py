@@ -79,7 +79,7 @@ def test_each_cell_follows_its_equations(cell, direction):
     assert_close(whole(stack, x)[0], expected, atol=1e-6, rtol=1e-5)  # float32, another order of sums
 
 
-def test_a_layer_projects_normalises_and_adds_what_came_in():
+def test_a_layer_projects_normalizes_and_adds_what_came_in():
     stack = build(projection=4, layer_norm=True, residual=True)
     layer, x = stack.layers[0], torch.randn(1, 7, 4)
     expected = x[0] + layer.norm(layer.project(lstm(layer.forward_cell, x[0])))

@@ -101,7 +101,7 @@ def test_a_chain_of_everything_keeps_the_contract_and_adds_up_its_latency():
     recurrent = RecurrentSettings(direction="latency_controlled", layers=2, hidden=5, chunk=3, right_context=2)
     chain = Chain(
         {
-            "normalise": Normalize(WIDTH),
+            "normalize": Normalize(WIDTH),
             "conv1": CausalConv(1, WIDTH, 2),
             "stack": FrameStack(6, 3, 2),
             "recurrent": RecurrentStack(18, recurrent),

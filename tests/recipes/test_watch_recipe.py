@@ -14,7 +14,7 @@ from recitative.data.directory import DataDirectory
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "watch"
 TINY = (
     "train.epochs=1 train.threads=1 train.warmup_steps=1 model.recurrent.hidden=8 features.num_mel_bins=8 "
-    "watch.window_s=0.4"
+    "detection.window_s=0.4"
 )
 
 

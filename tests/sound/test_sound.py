@@ -333,7 +333,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, condition):
 
 def test_mel_frames_are_normalized_by_the_training_set(corpus):
     run = train_model(SOUND, settings(), data_in(corpus), corpus / "exp", quiet=True)
-    stage = load_model(run.folder, SOUND).network.encoder.stages["normalise"]
+    stage = load_model(run.folder, SOUND).network.encoder.stages["normalize"]
     assert float(stage.mean.abs().min()) > 0.1
     assert float((stage.inverse_stddev - 1).abs().min()) > 1e-3
 

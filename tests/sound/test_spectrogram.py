@@ -46,8 +46,8 @@ def model(*overrides, seed=1):
     with torch.no_grad():
         for parameter in made.network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-        made.network.normalise.mean.copy_(torch.linspace(-1, 1, 6))
-        made.network.normalise.inverse_stddev.copy_(torch.linspace(0.5, 2, 6))
+        made.network.normalize.mean.copy_(torch.linspace(-1, 1, 6))
+        made.network.normalize.inverse_stddev.copy_(torch.linspace(0.5, 2, 6))
     made.network.eval()
     return made
 
@@ -61,10 +61,10 @@ def spectrogram(frames=9, seed=0, name="r"):
 def stepped(made, frames, conditioning):
     """What the density of each frame is, one at a time: (w (K,), m (K, C), s (K, C)) of the normalized frame."""
     network = made.network
-    normal = (torch.from_numpy(frames) - network.normalise.mean) * network.normalise.inverse_stddev
+    normal = (torch.from_numpy(frames) - network.normalize.mean) * network.normalize.inverse_stddev
     state, before = network.core.initial_state(1), torch.zeros(6)
     for t in range(len(conditioning)):
-        x = torch.cat([network.past(before), network.told(torch.from_numpy(conditioning[t]))])
+        x = torch.cat([network.past(before), network.conditioning(torch.from_numpy(conditioning[t]))])
         h, state = network.core.step(Padded(x[None, None], torch.tensor([1])), state, last=False)
         found = network.density(h.data[0, 0])
         yield found.log_weights.exp(), found.means, found.deviations
@@ -75,7 +75,7 @@ def stepped(made, frames, conditioning):
 @torch.no_grad()
 def test_the_losses_of_a_recording_are_those_of_its_frames_one_by_one():
     made, one = model(), spectrogram()
-    normal = (torch.from_numpy(one.frames) - made.network.normalise.mean) * made.network.normalise.inverse_stddev
+    normal = (torch.from_numpy(one.frames) - made.network.normalize.mean) * made.network.normalize.inverse_stddev
     expected = []
     for t, (weights, means, deviations) in enumerate(stepped(made, one.frames, one.conditioning)):
         parts = [
@@ -126,7 +126,7 @@ def test_the_graph_samples_from_the_density_of_the_network(components, temperatu
     conditioning = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
     rng = np.random.default_rng([3, 4, OWN_NUMBERS])
     drawn = np.zeros((0, 6), np.float32)
-    mean, scale = made.network.normalise.mean.numpy(), made.network.normalise.inverse_stddev.numpy()
+    mean, scale = made.network.normalize.mean.numpy(), made.network.normalize.inverse_stddev.numpy()
     for t in range(8):
         weights, means, deviations = list(stepped(made, drawn, conditioning[: t + 1]))[-1]
         k = int((np.cumsum(weights.numpy()) < rng.random((1, 1), np.float32)[0, 0]).sum())

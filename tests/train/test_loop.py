@@ -12,7 +12,7 @@ from torch import nn
 
 from recitative.config import TrainSettings
 from recitative.errors import DataError, RunError, UsageError
-from recitative.train.checkpoint import Checkpoints, average_weights, learning_rate
+from recitative.train.checkpoint import Checkpoints, Progress, WeightAverage, average_weights, learning_rate
 from recitative.train.log import Console
 from recitative.train.loop import fit
 from recitative.train.task import Batch, Task
@@ -248,6 +248,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoint" / "latest.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match=r"latest.pt: cannot be resumed from"):
         run(LineTask(), tmp_path)
+
+
+def test_a_checkpoint_with_the_names_of_release_0_1_goes_on(tmp_path):
+    network = nn.ModuleDict({"normalize": nn.BatchNorm1d(2)})
+    optimizer, average = torch.optim.SGD(network.parameters()), WeightAverage(network, 0.9)
+    kept = Checkpoints(tmp_path)
+    kept.save(network, optimizer, average, Progress())
+    content = torch.load(kept.latest, weights_only=True)
+    for part in ("network", "average"):
+        content[part] = {name.replace("normalize", "normalise"): 2.0 + x for name, x in content[part].items()}
+    torch.save(content, kept.latest)
+    assert kept.load(network, optimizer, average) == Progress()
+    assert network["normalize"].running_mean.tolist() == average.state()["normalize.running_mean"].tolist() == [2, 2]
 
 
 def test_a_checkpoint_of_another_architecture_is_named_with_what_does_not_fit(tmp_path):

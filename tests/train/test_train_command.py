@@ -9,7 +9,8 @@ import pytest
 
 import small_music
 from command_line import refusal, run
-from recitative.config import RecognizerData, load_settings, validate_settings
+from recitative.anomaly.detector import AnomalySettings
+from recitative.config import RecognizerData, load_settings, load_tree, validate_settings, validate_tree
 from recitative.errors import UsageError
 from recitative.kinds import KINDS, load_training
 from recitative.lm.recurrent import LanguageModelData
@@ -105,5 +106,9 @@ def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_f
     assert load_settings(tmp_path / "old.yaml", ["train.keep_top_k=4"]).train.keep_top_k == 4
     chosen = {"augment": {"cut_db": [3.0, 9.0], "quiet_s": 0.2}, "train": {"frozen": ["a"], "keep_best": 3}}
     assert run_digest(new) == hashlib.sha256(json.dumps([chosen], sort_keys=True).encode()).hexdigest()
+    older, newer = ("watch.window_s=1", "detection.window_s=1")
+    assert load_tree(AnomalySettings, None, [older]) == load_tree(AnomalySettings, None, [newer])
+    more = validate_tree(RecognizerData, {"train": "a", "dev": "b", "tokens": "c", "unlabelled": "d"}, where="")
+    assert more.unlabeled == Path("d")
     with pytest.raises(UsageError, match=r"unknown setting 'train\.keep_best'; did you mean 'keep_top_k'"):
         validate_settings({"train": {"keep_best": 3, "keep_top_k": 4}}, where="")

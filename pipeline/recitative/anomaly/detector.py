@@ -92,7 +92,7 @@ class AnomalySettings(Section):
     augment: AugmentSettings = AugmentSettings()
     segment_s: float = Field(10.0, gt=0)  # longer recordings are split into segments of this length for training
     model: AnomalyNetworkSettings = AnomalyNetworkSettings()
-    watch: DetectionSettings = DetectionSettings()
+    detection: DetectionSettings = DetectionSettings()
     train: BestEpochTrainSettings = BestEpochTrainSettings()
 
     @model_validator(mode="after")
@@ -103,21 +103,21 @@ class AnomalySettings(Section):
             raise ValueError(
                 f"features.delta_order={self.features.delta_order} must be 0, because deltas contain future frames"
             )
-        if self.watch_frames < LEAST_WINDOW:
+        if self.scored_frames < LEAST_WINDOW:
             least_s = LEAST_WINDOW * self.features.frame_shift_ms / 1000
-            found = f"watch.window_s={self.watch.window_s:g}"
+            found = f"detection.window_s={self.detection.window_s:g}"
             raise ValueError(f"{found} must be at least {least_s:g}, {LEAST_WINDOW} frames")
         return self
 
     @property
-    def watch_frames(self) -> int:
+    def scored_frames(self) -> int:
         """Frames of a scored window."""
-        return round(self.watch.window_s * 1000 / self.features.frame_shift_ms)
+        return round(self.detection.window_s * 1000 / self.features.frame_shift_ms)
 
     @property
-    def watch_samples(self) -> int:
+    def scored_samples(self) -> int:
         """Samples of the shortest recording that can be scored."""
-        return self.features.window_samples + (self.watch_frames - 1) * self.features.hop_samples
+        return self.features.window_samples + (self.scored_frames - 1) * self.features.hop_samples
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class AnomalyDetector:
         """network: features (N, T, C) -> NLL of each frame (N, T, 1), on NumPy arrays; threshold: the model's own."""
         self.network, self.settings, self.threshold = network, settings, threshold
         self.extractor = FeatureExtractor(settings.features)
-        self.window = WindowScore(settings.features.dim, settings.watch_frames, settings.watch.score)
+        self.window = WindowScore(settings.features.dim, settings.scored_frames, settings.detection.score)
         self._parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": network, "window": self.window}
 
     @property
@@ -336,7 +336,7 @@ class AnomalyDetector:
         stream = AnomalyStream(self, threshold)
         duration_s = 0.0
         with open_audio(audio, self.sample_rate, block_s, None, partial) as (rate, total, blocks):
-            least_s = self.settings.watch_samples / self.sample_rate
+            least_s = self.settings.scored_samples / self.sample_rate
             if total / rate < least_s:
                 where = str(audio) if isinstance(audio, str | Path) else "the audio"
                 allowed = f"at least {least_s:.4g} s, which the model judges together"
@@ -450,7 +450,7 @@ class AlarmFinder:
     def __init__(self, detector: AnomalyDetector, threshold: Threshold) -> None:
         self._limit = threshold.limit
         self._hop_s = detector.stride / detector.sample_rate
-        self._middle_s = detector.settings.watch_samples / detector.sample_rate / 2
+        self._middle_s = detector.settings.scored_samples / detector.sample_rate / 2
         self._count = 0  # of windows
         self._first: int | None = None  # window of the current alarm
         self._peak = 0.0

@@ -67,7 +67,7 @@ def recording_scores(detector: AnomalyDetector, utterances: Sequence[Utterance],
         nll, _ = detector.network.step(Padded(features[None], lengths), detector.network.initial_state(1), last=True)
         both = Padded(np.concatenate([nll.data, features[None]], axis=2), lengths)
         for score in WINDOW_SCORES:
-            stage = WindowScore(features.shape[1], min(detector.settings.watch_frames, len(features)), score)
+            stage = WindowScore(features.shape[1], min(detector.settings.scored_frames, len(features)), score)
             y, _ = stage.step(both, stage.initial_state(1), last=True)
             scores[score].append(float(y.data.mean()))
         scores["nats"].append(float(nll.data[0].mean()))
@@ -168,7 +168,7 @@ class Overview:
     def _points(self) -> Array:
         """(P, 2): seconds, at the middle of windows, and anomaly score."""
         detector, values = self._detector, self._scores.columns[:, 0]
-        first_s = detector.settings.watch_samples / detector.sample_rate / 2
+        first_s = detector.settings.scored_samples / detector.sample_rate / 2
         column_s = self._scores.rows_each * detector.stride / detector.sample_rate
         places = first_s + (np.arange(len(values)) + 0.5) * column_s - detector.stride / detector.sample_rate / 2
         return np.stack([places, values], axis=1)

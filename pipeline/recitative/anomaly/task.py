@@ -94,14 +94,14 @@ class AnomalyModel:
         """Whole inputs (N, T, C) -> (N, T, 1) nats per dimension."""
         return run_whole(self.network, features)
 
-    def normalise(self, stats: CmvnStats) -> None:
+    def normalize(self, stats: CmvnStats) -> None:
         """Set the statistics of the normalization."""
-        normalise, forecast = self.network.stages["normalise"], self.network.stages["forecast"]
-        assert isinstance(normalise, Normalize)
+        normalize, forecast = self.network.stages["normalize"], self.network.stages["forecast"]
+        assert isinstance(normalize, Normalize)
         assert isinstance(forecast, Forecast)
-        normalise.mean.copy_(torch.from_numpy(stats.mean))
-        normalise.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))
-        forecast.unit.copy_(normalise.inverse_stddev.log().mean())
+        normalize.mean.copy_(torch.from_numpy(stats.mean))
+        normalize.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))
+        forecast.unit.copy_(normalize.inverse_stddev.log().mean())
 
 
 def build_network(settings: AnomalyNetworkSettings, feature_dim: int) -> Chain:
@@ -229,7 +229,7 @@ class AnomalyTask(AudioTask[AudioBatch]):
         return {"dev_loss": nll / frames, "score": nll / frames}
 
     def finished_model(self) -> AnomalyModel:
-        false_alarms = self.model.settings.watch.false_alarms
+        false_alarms = self.model.settings.detection.false_alarms
         threshold = learn_threshold(self.model, self.normal, false_alarms, self.where)
         self.model = replace(self.model, threshold=threshold)
         return self.model
@@ -246,7 +246,7 @@ def prepare(settings: AnomalySettings, data: RecordingsData, run: TrainingRun) -
     dev_batches = load_scored_set(dev, settings, data.dev)
     _require_a_window(dev, settings, data.dev)
     stats = statistics_of(cut(train, settings, data.train)[0], settings.features)
-    model.normalise(stats)
+    model.normalize(stats)
     dataset = training_set(train, settings, stats.mean, data.train)
     return AnomalyTask(model, dataset, dev_batches, run.device, dev, data.dev)
 
@@ -263,7 +263,7 @@ def learn_threshold(model: AnomalyModel, normal: Sequence[Utterance], false_alar
 
 def _require_a_window(utterances: Sequence[Utterance], settings: AnomalySettings, where: Path) -> None:
     longest_s = max(audio_duration_s(utterance, settings.features.sample_rate) for utterance in utterances)
-    if round(longest_s * settings.features.sample_rate) < settings.watch_samples:
+    if round(longest_s * settings.features.sample_rate) < settings.scored_samples:
         found = f"the longest recording lasts {longest_s:.4g} s"
-        allowed = f"{settings.watch_samples / settings.features.sample_rate:.4g} s, one window (watch.window_s)"
+        allowed = f"{settings.scored_samples / settings.features.sample_rate:.4g} s, one window (detection.window_s)"
         raise DataError(str(where), found, allowed, "give longer recordings, or set a shorter window")

@@ -60,20 +60,20 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
         where: Path,
         *,
         teach: bool = False,
-        unlabelled: DataDirectory | None = None,
+        unlabeled: DataDirectory | None = None,
         alternatives: Alternatives | None = None,
     ) -> None:
         """mean (C,): what SpecAugment masks with, the corpus's mean of each channel
         teach: batches carry their features before SpecAugment too, for a teacher
-        unlabelled: more audio, for the teacher alone: its transcripts, if there are any, are not used
+        unlabeled: more audio, for the teacher alone: its transcripts, if there are any, are not used
         alternatives: of the transcripts, from a teacher
         """
         utterances: Sequence[Utterance] = data.utterances
         seconds = audio_durations_s(data.utterances, settings.features.sample_rate)
         self.labels = _labels(utterances, spelling, where)
-        if unlabelled:
-            more_s = audio_durations_s(unlabelled.utterances, settings.features.sample_rate)
-            utterances = (*data.utterances, *unlabelled.utterances)
+        if unlabeled:
+            more_s = audio_durations_s(unlabeled.utterances, settings.features.sample_rate)
+            utterances = (*data.utterances, *unlabeled.utterances)
             seconds = np.concatenate([seconds, more_s])
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
         self._teach, self._alternatives = teach, alternatives

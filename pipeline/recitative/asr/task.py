@@ -146,8 +146,8 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         found = f"crf.weight: {data.tokens} has {len(recognizer.tokens)} tokens"
         raise UsageError(f"{found}, and the CRF sums over all trigrams of at most {MAX_TOKENS}; use phones or letters")
     teacher = load_teacher(data.teacher, recognizer, run.device) if data.teacher else None
-    if data.unlabelled and not teacher:
-        raise UsageError(f"--unlabelled {data.unlabelled}: needs a --teacher, who says what is in it")
+    if data.unlabeled and not teacher:
+        raise UsageError(f"--unlabeled {data.unlabeled}: needs a --teacher, who says what is in it")
     train, spelling = DataDirectory.read(data.train), recognizer.spelling
     alternatives = (
         read_alternatives(data.alternatives, train.utterances, spelling, settings.distill.nbest)
@@ -161,7 +161,7 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         normalization_of(recognizer.network).mean.numpy().copy(),
         data.train,
         teach=teacher is not None,
-        unlabelled=DataDirectory.read(data.unlabelled) if data.unlabelled else None,
+        unlabeled=DataDirectory.read(data.unlabeled) if data.unlabeled else None,
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(data.dev), settings, spelling, data.dev)

@@ -292,7 +292,7 @@ def threshold(
     forecaster = load_model(model, FORECASTER)
     values = forecaster.settings.model_dump(mode="json")
     given = {"window_s": window_s, "score": score, "false_alarms": false_alarms}
-    values["watch"] |= {name: value for name, value in given.items() if value is not None}
+    values["detection"] |= {name: value for name, value in given.items() if value is not None}
     settings = validate_tree(AnomalySettings, values, where="forecaster threshold")
     forecaster = replace(forecaster, settings=settings)
     with progress_bar("score recordings"):

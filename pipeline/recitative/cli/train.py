@@ -182,7 +182,8 @@ def train(
         typer.Option(help="Fine-tune this model folder, exported file or pretrained model. Its tokens may differ."),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher model for distillation (settings: distill.*).")] = None,
-    unlabelled: Annotated[Path | None, typer.Option(help="Audio without transcripts, for distillation.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Audio without transcripts, for distillation.")] = None,
+    unlabelled: Annotated[Path | None, typer.Option(hidden=True)] = None,  # older spelling of it
     alternatives: Annotated[
         Path | None, typer.Option(help="The teacher's n-best lists of the training data ('recitative decode --nbest').")
     ] = None,
@@ -215,7 +216,7 @@ def train(
     """
     options = {
         "train": train, "dev": dev, "tokens": tokens, "lexicon": lexicon, "cmvn": cmvn, "init": init,
-        "teacher": teacher, "unlabelled": unlabelled, "alternatives": alternatives, "skip_bad": skip_bad,
+        "teacher": teacher, "unlabeled": unlabeled or unlabelled, "alternatives": alternatives, "skip_bad": skip_bad,
         "lower": lower, "keep_stress": keep_stress,
     }  # fmt: skip
     if unknown := sorted(set(log or ()) - set(SERVICES)):

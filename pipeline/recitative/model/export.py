@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from recitative.atomic import recover_folder, write_bytes, write_text
 from recitative.errors import DataError, UsageError
-from recitative.model.folder import Model, load_model
+from recitative.model.folder import Model, load_model, with_present_names
 from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, CellWriter, Graph, Ragged, file_content, quantize_rows
 from recitative.model.graph_stages import Writer
 from recitative.model.kind import RECOGNIZER_NAME, InitialState, ModelKind, ModelMetadata, Signature, imported
@@ -183,7 +183,7 @@ def open_for_training(path: Path, kind: ModelKind) -> Any:
         settings = settings.model_copy(update={"model": model_settings})
     model = kind.new(settings, metadata.extras)
     graph = onnx.load_model_from_string(content).graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = with_present_names({tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
     network = getattr(model, kind.weights)
     try:
         read_weights(network, constants)

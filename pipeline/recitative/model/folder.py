@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +34,10 @@ from recitative.reading import read_text, read_yaml
 from recitative.stage import Array, Padded, State
 
 WEIGHTS = "weights.safetensors"
+_OLDER_NAMES = {"normalise": "normalize", "told": "conditioning"}  # of modules before release 0.2
 CHECKSUMS = "SHA256SUMS"
+
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -77,12 +80,24 @@ def load_model(folder: Path, kind: ModelKind) -> Any:
     model = kind.new(settings, kind.parse(texts, lambda file: str(folder / file)))
     weights: nn.Module = getattr(model, kind.weights)
     try:
-        weights.load_state_dict(load_file(folder / WEIGHTS))
+        weights.load_state_dict(load_weights(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
         found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
         raise DataError(str(folder / WEIGHTS), found, "", remedy) from None
     weights.eval()
     return model
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A file of weights, by the names that the modules have now. Raises SafetensorError for a damaged file."""
+    return with_present_names(load_file(path))
+
+
+def with_present_names(weights: Mapping[str, T]) -> dict[str, T]:
+    """Weights of files from before release 0.2 by the names that the modules have now."""
+    return {
+        ".".join(_OLDER_NAMES.get(part, part) for part in name.split(".")): value for name, value in weights.items()
+    }
 
 
 def _require_complete(folder: Path, kind: ModelKind, remedy: str) -> None:

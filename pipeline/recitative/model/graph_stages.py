@@ -112,7 +112,7 @@ class Writer:
             lengths = g.op("Mul", lengths, g.integer(stage.outputs_per_step))
         return Ragged(g.op("LogSoftmax", logits, axis=-1), lengths)
 
-    def _normalise(self, name: str, stage: Normalize, x: Ragged) -> Ragged:
+    def _normalize(self, name: str, stage: Normalize, x: Ragged) -> Ragged:
         g = self.graph
         # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
         data = x.data if self.cells.ranges is None else g.zero_padding(x)
@@ -321,7 +321,7 @@ class Writer:
 
 _WRITERS: dict[type[nn.Module], Callable[[Writer, str, Any, Ragged], Ragged]] = {
     Chain: Writer._chain,
-    Normalize: Writer._normalise,
+    Normalize: Writer._normalize,
     UtteranceMean: Writer._utterance_mean,
     RunningMean: Writer._running_mean,
     Dropout: Writer._unchanged,

@@ -413,7 +413,7 @@ class RunningMean(RunningSums):
 
 def normalization_stages(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
     """Normalization by the corpus, followed by normalization of the recording as ``cmvn`` says."""
-    stages: dict[str, nn.Module] = {"normalise": Normalize(feature_dim)}
+    stages: dict[str, nn.Module] = {"normalize": Normalize(feature_dim)}
     match cmvn:
         case "utterance":
             stages["adapt"] = UtteranceMean(feature_dim)

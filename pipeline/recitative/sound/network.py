@@ -37,7 +37,7 @@ class WaveNetwork(nn.Module):
         if width:
             self.encoder = Chain(
                 {
-                    "normalise": Normalize(width),
+                    "normalize": Normalize(width),
                     "first": Project(width, model.condition_width),
                     "second": Project(model.condition_width, model.condition_width),
                 }
@@ -85,9 +85,9 @@ class SpectrogramNetwork(nn.Module):
         super().__init__()
         channels, model = settings.features.dim, settings.model
         self.past_dropout = model.past_dropout
-        self.normalise = Normalize(channels)
+        self.normalize = Normalize(channels)
         self.past = Project(channels, model.width)
-        self.told = Project(labels.width(), model.width)
+        self.conditioning = Project(labels.width(), model.width)
         self.core = RecurrentStack(2 * model.width, model.recurrent)
         self.density = MixtureDensity(self.core.output_width, channels, model.components, model.least_deviation)
 
@@ -95,10 +95,10 @@ class SpectrogramNetwork(nn.Module):
         """Teacher forcing: log-mel frames (N, T, C) and conditioning (N, T, W) -> (N, T), the NLL of each normalized
         frame in nats per dimension. Values beyond a row's length are undefined."""
         n = len(frames.lengths)
-        normal, _ = self.normalise.step(frames, self.normalise.initial_state(n), last=True)
+        normal, _ = self.normalize.step(frames, self.normalize.initial_state(n), last=True)
         now = zero_padding(normal)
         before = F.dropout(F.pad(now[:, :-1], (0, 0, 1, 0)), self.past_dropout, self.training)
-        x = torch.cat([self.past(before), self.told(conditioning)], dim=-1)
+        x = torch.cat([self.past(before), self.conditioning(conditioning)], dim=-1)
         h, _ = self.core.step(Padded(x, frames.lengths), self.core.initial_state(n), last=True)
         nll: Tensor = self.density(h.data).nll(now)
         return nll
@@ -192,13 +192,16 @@ def write_spectrogram(model: SpectrogramModel) -> Written:
     graph = Graph()
     writer = Writer(graph, CellWriter(graph, ranges=None), last="")
     parts = []
-    for name, width, project in (("past", channels, network.past), ("told", model.labels.width(), network.told)):
+    for name, width, project in (
+        ("past", channels, network.past),
+        ("told", model.labels.width(), network.conditioning),
+    ):
         value = graph.input(name, "float32", ("N", width))
         parts.append(graph.op("Relu", writer.cells.linear("", project.linear, value)))
     x = graph.op("Unsqueeze", graph.op("Concat", *parts, axis=1), graph.ints(1))
     y = writer.write("core", network.core, Ragged(x, graph.input("lengths", "int64", ("N",))))
     normal = _write_frame(graph, writer.cells, network.density, graph.op("Squeeze", y.data, graph.ints(1)))
-    statistics = (network.normalise.mean, network.normalise.inverse_stddev)
+    statistics = (network.normalize.mean, network.normalize.inverse_stddev)
     mean, scale = (graph.constant(value.detach().cpu().float().numpy()) for value in statistics)
     graph.output("normal", normal, "float32", ("N", channels))
     graph.output("frame", graph.op("Add", graph.op("Div", normal, scale), mean), "float32", ("N", channels))

@@ -105,7 +105,7 @@ def prepare(
         run.start(settings)
         model = new_spectrogram_model(settings, labels)
         frames = np.concatenate([one.frames for one in spectrograms]).astype(np.float64)
-        _set_statistics(model.network.normalise, frames.mean(axis=0), frames.std(axis=0))
+        _set_statistics(model.network.normalize, frames.mean(axis=0), frames.std(axis=0))
         return SpectrogramTask(model, spectrograms, dev_spectrograms, run.device)
     labels = labels_of(train) if settings.sound.condition == "labels" else Labels()
     with run.console.progress("reading") as show:
@@ -119,7 +119,7 @@ def prepare(
         count = sum(len(recording.frames) for recording in recordings)
         mean = sum(one.frames.sum(axis=0, dtype=np.float64) for one in recordings) / count
         squares = sum(np.square(one.frames, dtype=np.float64).sum(axis=0) for one in recordings) / count
-        stage = wave_model.network.encoder.stages["normalise"]
+        stage = wave_model.network.encoder.stages["normalize"]
         assert isinstance(stage, Normalize)
         _set_statistics(stage, np.asarray(mean), np.sqrt(np.maximum(squares - mean**2, 0.0)))
     return WaveTask(wave_model, recordings, dev_recordings, run.device)

@@ -345,7 +345,7 @@ def statistics_of(utterances: Iterable[Utterance], features: FeatureSettings) ->
 
 def normalization_of(network: Chain) -> Normalize:
     """The stage that normalizes the features."""
-    stage = network.stages["normalise"]
+    stage = network.stages["normalize"]
     assert isinstance(stage, Normalize)
     return stage
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from recitative.atomic import replacing, require_writer
 from recitative.config import TrainSettings
 from recitative.errors import DataError, UsageError
+from recitative.model.folder import load_weights, with_present_names
 
 
 def new_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -198,6 +199,7 @@ class Checkpoints:
         try:
             content: dict[str, Any] = torch.load(self.latest, map_location="cpu", weights_only=True, mmap=mmap)
             digest = content.get("settings", "")
+            content |= {part: with_present_names(content[part]) for part in ("network", "average") if part in content}
         except Exception as error:  # torch.load raises whatever the broken bytes lead to
             raise self._unusable(error) from None
         if self.digest and digest and digest != self.digest:
@@ -235,7 +237,7 @@ class Checkpoints:
 
 def average_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
     """The mean of several files of weights, summed in float64; integers are taken from the first."""
-    files = [load_file(path) for path in paths]
+    files = [load_weights(path) for path in paths]
     return {name: _mean([file[name] for file in files]) for name in files[0]}
 
 

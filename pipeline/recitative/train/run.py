@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel
-from safetensors.torch import load_file
 
 from recitative import __version__
 from recitative.atomic import one_writer, update_text
 from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree, with_older_names
 from recitative.data.parallel import available_cores
 from recitative.errors import DataError, Problem, RecitativeError, UsageError, printable
-from recitative.model.folder import save_model
+from recitative.model.folder import load_weights, save_model
 from recitative.model.kind import ModelKind, imported
 from recitative.reading import parsed_json
 from recitative.score.results import describe_commit, describe_machine
@@ -152,7 +151,7 @@ def train_model(
             update_text(folder / SUMMARY, json.dumps(summary) + "\n")
             if kind.saved_by_training:
                 best = Checkpoints(folder).epoch_path(int(progress.best[0][1]))
-                task.network.load_state_dict(load_file(best))
+                task.network.load_state_dict(load_weights(best))
                 task.network.eval()
                 save_model(task.finished_model(), folder / "model")
         made = folder / "model" if kind.saved_by_training else folder
