@@ -10,7 +10,7 @@ change; ours end there with features.high_freq_hz=7600, else at half of the samp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -439,25 +439,8 @@ def _wrapped(model: onnx.ModelProto, metadata: ModelMetadata, vocabulary: int) -
         node("Reshape", ["sherpa.changed", constant("sherpa.cache", np.array([1, 1, total, 1]))], ["new_conv_cache"]),
         node("Identity", ["attn_cache"], ["new_attn_cache"]),
     ]
-    value, channels = helper.make_tensor_value_info, metadata.settings.features.dim
-    graph = helper.make_graph(
-        [*before, *model.graph.node, *after],
-        "recitative",
-        [
-            value("chunk", TensorProto.FLOAT, [1, "T", channels]),
-            value("offset", TensorProto.INT64, [1]),
-            value("required_cache_size", TensorProto.INT64, [1]),
-            value("attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
-            value("conv_cache", TensorProto.FLOAT, [1, 1, total, 1]),
-            value("attn_mask", TensorProto.BOOL, [1, 1, "M"]),
-        ],
-        [
-            value("probs", TensorProto.FLOAT, [1, "T_out", vocabulary]),
-            value("new_attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
-            value("new_conv_cache", TensorProto.FLOAT, [1, 1, total, 1]),
-        ],
-        constants,
-    )
+    nodes = [*before, *model.graph.node, *after]
+    graph = _declared(nodes, constants, metadata.settings.features.dim, total, vocabulary)
     made = helper.make_model(
         graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
     )
@@ -467,3 +450,28 @@ def _wrapped(model: onnx.ModelProto, metadata: ModelMetadata, vocabulary: int) -
         "subsampling_factor": str(metadata.stride), "vocab_size": str(vocabulary),
     })  # fmt: skip
     return made
+
+
+def _declared(
+    nodes: Sequence[onnx.NodeProto], constants: Sequence[TensorProto], channels: int, state: int, vocabulary: int
+) -> onnx.GraphProto:
+    """The graph with the inputs and outputs that sherpa-onnx's loader passes. state: numbers in ``conv_cache``"""
+    value = helper.make_tensor_value_info
+    return helper.make_graph(
+        nodes,
+        "recitative",
+        [
+            value("chunk", TensorProto.FLOAT, [1, "T", channels]),
+            value("offset", TensorProto.INT64, [1]),
+            value("required_cache_size", TensorProto.INT64, [1]),
+            value("attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
+            value("conv_cache", TensorProto.FLOAT, [1, 1, state, 1]),
+            value("attn_mask", TensorProto.BOOL, [1, 1, "M"]),
+        ],
+        [
+            value("probs", TensorProto.FLOAT, [1, "T_out", vocabulary]),
+            value("new_attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
+            value("new_conv_cache", TensorProto.FLOAT, [1, 1, state, 1]),
+        ],
+        constants,
+    )
