@@ -1,10 +1,9 @@
-"""``recitative data``, ``check``, ``tokens``, ``lexicon``, ``features``, ``cmvn`` and ``shards``: data
-directories, from import to what training needs.
+"""``recitative data``, ``check``, ``features``, ``cmvn`` and ``shards``: data directories, from import to what training
+needs.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,6 @@ from typing import Annotated
 import typer
 
 from recitative.audio.files import SUFFIXES
-from recitative.cli.models import open_pronouncer
 from recitative.cli.options import (
     EngineOptions,
     PartialOption,
@@ -25,18 +23,17 @@ from recitative.config import FrontEndSettings
 from recitative.data import select
 from recitative.data.annotations import Form, export_directory
 from recitative.data.check import CheckReport, check_directory, fix_directory
-from recitative.data.directory import DataDirectory, read_transcripts, require_ids
+from recitative.data.directory import DataDirectory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.parallel import available_cores
 from recitative.data.shards import INDEX, Format, is_shards, verify_shards, write_shards
-from recitative.data.tables import words_of
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import accumulate, extract, write_features
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar, track
-from recitative.text.lexicon import Lexicon, read_dictionary, spelling_of
+from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.text.normalize import NormalizationRules
-from recitative.text.tokens import TokenTable, Unit, learn_pieces
+from recitative.text.tokens import TokenTable
 
 app = typer.Typer(
     name="data", no_args_is_help=True, help="Import recordings; subset, combine, split and copy data directories."
@@ -418,126 +415,7 @@ def _print_problems(prefix: str, problems: Sequence[Problem], show_all: bool) ->
         print(f"{prefix}... and {len(problems) - len(shown)} more; --all prints them")
 
 
-SHOWN = 20  # words out of vocabulary
-
-
-def tokens(
-    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories; for --unit phone, lexicons.")],
-    output: Annotated[Path, typer.Option(help="Token table to write, such as data/tokens.txt.")],
-    unit: Annotated[
-        Unit,
-        typer.Option(
-            help="Unit of a token. word: for small closed vocabularies; piece: for tens of hours of speech or more."
-        ),
-    ] = "character",
-    size: Annotated[int | None, typer.Option(min=2, help="Number of tokens for --unit piece, with the blank.")] = None,
-) -> None:
-    """Make a token table: characters, words, sentence pieces or phones.
-
-    Id 0 is the blank of CTC.
-
-    \b
-    recitative tokens data/train data/dev --output data/tokens.txt
-    recitative tokens data/train --unit piece --size 256 --output data/tokens.txt
-    """
-    if (unit == "piece") != (size is not None):
-        raise UsageError("--size and --unit piece require each other; such as --size 256 for a few hours of speech")
-    if unit == "phone":
-        texts = [" ".join(Lexicon.read(lexicon).symbols) for lexicon in data_dirs]
-    else:
-        texts = _read_texts(data_dirs)
-    if not any(texts):
-        raise DataError(str(data_dirs[0] / "text"), "has no characters", "at least one word", "add the transcripts")
-    if unit == "piece":
-        assert size
-        with progress_bar("learn pieces"):
-            table = TokenTable.of_pieces(learn_pieces(texts, size - 1))  # and the blank
-    else:
-        table = TokenTable.from_texts(texts, unit)
-    if table.unit != unit:
-        found = f"has {unit}s that look like {table.unit}s"
-        raise DataError(str(data_dirs[0]), found, f"some {unit}s of several letters", "rename one, such as 'A' to 'AA'")
-    table.write(output)
-    source = "lexicons" if unit == "phone" else "transcripts"
-    print(f"{output}: {len(table)} tokens from {len(texts)} {source}")
-
-
-def _read_texts(data_dirs: list[Path]) -> list[str]:
-    """All transcripts. Raises DataError for text files without utterance ids."""
-    for data_dir in data_dirs:
-        require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
-    return [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
-
-
-def lexicon(
-    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories or text tables.")],
-    output: Annotated[Path, typer.Option(help="Lexicon to write, such as data/lexicon.txt.")],
-    dictionary: Annotated[
-        Path | None, typer.Option(help="Pronunciation dictionary with lines 'word phone phone ...', such as CMU's.")
-    ] = None,
-    tokens: Annotated[Path | None, typer.Option(help="Spell words with the characters of this token table.")] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Keep all words of the dictionary.")] = False,
-    lower: Annotated[bool, typer.Option("--lower", help="Convert the dictionary to lower case.")] = False,
-    keep_stress: Annotated[
-        bool,
-        typer.Option("--keep-stress", help="Keep stress marks: AH0 and AH1 are different phones."),
-    ] = False,
-    guess: Annotated[
-        Path | None,
-        typer.Option(help="Letter-to-sound model (folder or exported file) for words that the dictionary lacks."),
-    ] = None,
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out words without a pronunciation. Default: an error.")
-    ] = False,
-) -> None:
-    """Make a lexicon of the words in transcripts, and report words without a pronunciation.
-
-    Training uses the first pronunciation of a word; decoding and alignment use all.
-
-    \b
-    recitative lexicon data/train --dictionary cmudict.dict --output data/lexicon.txt
-    recitative lexicon data/train data/dev --tokens data/tokens.txt --output data/lexicon.txt  # as spelled
-    """
-    if (dictionary is None) == (tokens is None):
-        raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")
-    if (whole or guess) and not dictionary:
-        raise UsageError(f"{'--whole' if whole else '--guess'}: requires --dictionary")
-    texts = _read_texts(data_dirs)
-    words = sorted({word for text in texts for word in text.split()})
-    if dictionary:
-        known = read_dictionary(dictionary, lower, keep_stress)
-    else:
-        assert tokens
-        table = TokenTable.read(tokens)
-        known = Lexicon.of_spelling([word for word in words if not (skip_unknown and table.unknown(word))], table)
-    if guess and (lacking := known.unknown(texts)):
-        known = _with_guesses(known, lacking, guess)
-    unknown = known.unknown(texts)
-    for word, count in unknown.most_common(SHOWN):
-        print_note(f"out of vocabulary: {word} ({count} times)")
-    if len(unknown) > SHOWN:
-        print_note(f"out of vocabulary: and {len(unknown) - SHOWN} more words")
-    if unknown and not skip_unknown:
-        found = f"lacks {len(unknown)} words of the transcripts ({unknown.total()} of {len(' '.join(texts).split())})"
-        raise DataError(str(dictionary or tokens), found, "all of them", "add them, or give --skip-unknown")
-    made = known if whole else known.only(words)
-    made.write(output)
-    ways = sum(map(len, made.entries.values()))
-    print(f"{output}: {len(made)} words, {ways} pronunciations, {len(unknown)} words out of vocabulary")
-
-
-def _with_guesses(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
-    """The lexicon with pronunciations by a letter-to-sound model. Raises DataError if the model has other phones."""
-    g2p = open_pronouncer(model)
-    if other := sorted(set(g2p.phones.symbols[1:]) - set(known.symbols)):
-        lacks = f"has {', '.join(other[:5])}, phones that the dictionary lacks"
-        raise DataError(
-            str(model), lacks, "the dictionary's phones", "train it on this dictionary, with the same stress"
-        )
-    with progress_bar("pronounce"):
-        found = g2p.pronounce(lacking)
-    print_note(f"{model}: {len(found)} of {len(lacking)} words that the dictionary lacks pronounced")
-    return Lexicon({**known.entries, **{word: (phones,) for word, phones in found.items()}})
+# ``recitative features``, ``cmvn`` and ``shards``
 
 
 @expand_options

@@ -28,12 +28,12 @@ from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import evaluate
 from recitative.cli.classify import anomaly, classify, detect, threshold
 from recitative.cli.data import app as data
-from recitative.cli.data import check, cmvn, features, folds, hold_out, lexicon, shards, tokens
+from recitative.cli.data import check, cmvn, features, folds, hold_out, shards
 from recitative.cli.evaluate import explore, export, info, models, report, score
 from recitative.cli.generate import app as generate
 from recitative.cli.keywords import app as keywords
 from recitative.cli.keywords import spot
-from recitative.cli.language import add_words, g2p, lm
+from recitative.cli.language import add_words, g2p, lexicon, lm, tokens
 from recitative.cli.live import listen, serve
 from recitative.cli.music import app as music
 from recitative.cli.music import check_constraints, melody
