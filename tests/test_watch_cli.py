@@ -96,7 +96,7 @@ def test_alarms_are_runs_of_windows_above_the_limit(folder):
     values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), detector.stride / RATE
     finder = AlarmFinder(detector, Threshold(1.0, 0.0, 0.0, 1))
     alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
-    middle_s = detector.settings.detection_samples / RATE / 2
+    middle_s = detector.settings.scored_samples / RATE / 2
     spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.score) for a in alarms]
     assert spans == [(1, 3), (5, 5), (7, 4)]
     assert alarms[0].end_s - alarms[0].start_s == pytest.approx(2 * hop_s)
