@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import signal
 import socket
@@ -180,6 +181,25 @@ def test_a_client_of_vosk_gets_one_answer_for_each_message(service, recognizer):
     assert any(answer.get("partial") for answer in answers)
 
 
+def test_a_client_of_vosk_gets_a_text_for_a_reset_and_alternatives_if_it_asks_for_them(service, recognizer):
+    audio = samples().tobytes()
+    expected = finals(events_alone(recognizer, samples()))
+    with connect(web_socket(service, f"/?sample_rate={RATE}")) as live:
+
+        def ask(message: str | bytes) -> dict:
+            live.send(message)
+            return json.loads(live.recv(30))
+
+        for end in ('{"reset" : 1}', '{"reset" : 1}', '{"eof" : 1}'):
+            if end == '{"eof" : 1}':
+                live.send('{"config": {"max_alternatives": 3}}')
+            answers = [ask(audio), ask(end)]
+            texts = [one for answer in answers for one in answer.get("alternatives", [answer]) if one.get("text")]
+            assert " ".join(one["text"] for one in texts) == " ".join(final["text"] for final in expected), end
+            assert all(one["result"] for one in texts)
+        assert "alternatives" in answers[-1]
+
+
 @pytest.mark.parametrize(
     ("path", "message", "told"),
     [
@@ -197,6 +217,12 @@ def test_a_client_of_vosk_gets_one_answer_for_each_message(service, recognizer):
         ("/v1/stream?keywords=ab:0", None, "keyword 'ab': threshold 0 would take everything"),
         ("/v1/stream?keywords=ab&hotwords=ab", None, "keywords: are found without hot words and phrases"),
         ("/", '{"end": 1}', "a message: must be samples, or JSON"),
+        ("/", '{"config": 3}', 'config: must be an object such as {"sample_rate": 16000}'),
+        ("/v1/stream?sample_rate=8000", None, "the address of /v1/stream: has 'sample_rate'; there are rate, model,"),
+        ("/v1/stream", '{"type": "config", "rates": 8000}', "config: has 'rates'; there are rate, hotwords, keywords"),
+        ("/v1/stream", b"Good morning, ladies", "a binary message: is text; send the samples themselves, 16-bit mono"),
+        ("/", b"\x1aE\xdf\xa3" + bytes(99), "a binary message: is a WebM file; send the samples themselves"),
+        ("/", b'{"eof" : 1}', "a binary message: is JSON; send that as a text message"),
     ],
 )
 def test_what_a_client_must_not_send_is_told_and_the_connection_closed(service, path, message, told):
@@ -208,6 +234,7 @@ def test_what_a_client_must_not_send_is_told_and_the_connection_closed(service, 
         with pytest.raises(ConnectionClosed) as closed:
             live.recv(10)
     assert closed.value.rcvd.code == 1008
+    assert told[:100] in closed.value.rcvd.reason
 
 
 @pytest.mark.parametrize(
@@ -679,6 +706,9 @@ def test_clients_of_openai_get_what_the_recognizer_says(service, recognizer, rec
     events = list(create(stream=True))
     assert "".join(event.delta for event in events[:-1]) == expected.text == events[-1].text
     assert [model.id for model in client.models.list()] == ["tiny.onnx"]
+    assert client.models.retrieve("tiny.onnx").id == "tiny.onnx"
+    with pytest.raises(openai.NotFoundError, match="model 'x': this server has"):
+        client.models.retrieve("x")
 
 
 def test_readable_text_is_for_people_and_clients_of_vosk_get_words(recognizer, recording):
@@ -702,15 +732,16 @@ def test_readable_text_is_for_people_and_clients_of_vosk_get_words(recognizer, r
     [
         ({"model": "gpt-4o-transcribe"}, "model 'gpt-4o-transcribe': this server has 'tiny.onnx'"),
         ({"response_format": "docx"}, "response_format 'docx': must be one of json, text, srt, vtt, verbose_json"),
+        ({"timestamp_granularities[]": "phrase"}, "timestamp_granularities 'phrase': must be word or segment"),
     ],
-    ids=["model", "format"],
+    ids=["model", "format", "granularity"],
 )
 def test_what_cannot_be_done_is_told(service, recording, fields, told):
     answer = post(f"{service.url}/v1/audio/transcriptions", data=fields, files={"file": recording.read_bytes()})
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
 
 
-def test_what_is_no_recording_is_told_without_a_name_of_the_server(service):
+def test_what_is_no_recording_is_told_without_a_name_of_the_server(service, recording):
     for stream in ("false", "true"):
         answer = post(
             f"{service.url}/v1/audio/transcriptions", data={"stream": stream}, files={"file": ("/etc/x", b"no sound")}
@@ -718,7 +749,12 @@ def test_what_is_no_recording_is_told_without_a_name_of_the_server(service):
         assert "the recording: is not audio that can be read" in answer.text
         assert "/tmp" not in answer.text
         assert "/etc" not in answer.text
-    assert post(f"{service.url}/v1/audio/transcriptions").json()["error"]["message"] == "file: field required"
+    for form in ({}, {"files": {"file": (None, b"talk.wav")}}, {"content": recording.read_bytes()}):
+        answer = post(f"{service.url}/v1/audio/transcriptions", **form)
+        told = "file: must be a recording, in a form (curl -F file=@talk.wav)"
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
+    answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()[:1000]})
+    assert answer.json()["error"]["message"].endswith("are missing; send it again, whole"), "no option of a command"
     for kind in ("application/json", "text/plain"):
         answer = post(f"{service.url}/v1/music", content=b"{", headers={"content-type": kind})
         assert answer.json()["error"]["message"] == "the request: must be a JSON object, sent as application/json"
@@ -749,8 +785,9 @@ def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
 # Access
 
 
-def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, recording):
+def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, caplog, monkeypatch):
     with serving(recognizer, access=Access(token="secret")) as service:
+        monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to caplog
         for path in ("/", "/page/app.js", "/healthz", "/readyz"):
             assert httpx.get(service.url + path).status_code == 200, path
         for path in ("/v1/models", "/metrics", "/docs"):
@@ -761,9 +798,13 @@ def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, recor
             pass
         assert refused.value.response.status_code == 401
         assert b"the token is missing or wrong" in refused.value.response.body
+        http_refusals = 6
         with connect(web_socket(service, "/v1/stream?token=secret")) as live:
             live.send('{"type": "finish"}')
             assert json.loads(live.recv(10))["type"] == "end"
+    told = [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
+    assert len(told) == http_refusals + 1, "one line for each refusal"
+    assert all("refused: the token is missing or wrong" in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,13 @@ from recitative.serve.live import (
     Conversation,
     OwnConversation,
     VoskConversation,
+    close_reason,
+    require_known,
     run_conversation,
 )
 from recitative.serve.models import DEFAULT_OPTIONS, RAW_TEXT, ServedModel, StreamOptions
 from recitative.serve.recordings import (
+    GRANULARITIES,
     MEDIA_TYPES,
     RESPONSE_FORMATS,
     BusyError,
@@ -65,6 +68,8 @@ FileField = Annotated[UploadFile, File(description="A recording: wav, flac, ogg,
 ModelField = Annotated[str, Form(description="A name from /v1/models; default: the first that can do it.")]
 log = logging.getLogger("uvicorn.error")
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # clients get errors of their forms as answers
+# uvicorn takes an answer by HTTP to a WebSocket for none. Refusals have a line of their own.
+log.addFilter(lambda record: "without completing handshake" not in record.msg)
 
 
 def build_app(server: Server) -> FastAPI:
@@ -120,6 +125,12 @@ def _add_state(app: FastAPI, server: Server) -> None:
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [model.entry() for model in server.models]}
 
+    @app.get("/v1/models/{name}", response_model=None)
+    async def model(request: Request, name: str) -> dict[str, Any] | Response:
+        if name in server.models.by_name:
+            return server.models.by_name[name].entry()
+        return _refusal(request, server.models.unknown(name), 404)
+
 
 def _add_transcriptions(app: FastAPI, server: Server) -> None:
     @app.post(TRANSCRIPTIONS, response_model=None)
@@ -129,7 +140,8 @@ def _add_transcriptions(app: FastAPI, server: Server) -> None:
         model: ModelField = "",
         response_format: Annotated[str, Form(description=", ".join(RESPONSE_FORMATS))] = "json",
         timestamp_granularities: Annotated[
-            list[str] | None, Form(alias="timestamp_granularities[]", description="word, segment: of verbose_json.")
+            list[str] | None,
+            Form(alias="timestamp_granularities[]", description=f"{', '.join(GRANULARITIES)}: of verbose_json."),
         ] = None,
         stream: Annotated[bool, Form(description="Send server-sent events as segments are found.")] = False,
         hotwords: Annotated[str, Form(description="Phrases to favor, such as 'new york, boston:6'.")] = "",
@@ -138,6 +150,9 @@ def _add_transcriptions(app: FastAPI, server: Server) -> None:
         served = server.models.of_path(model, TRANSCRIPTIONS)
         if response_format not in RESPONSE_FORMATS:
             raise UsageError(f"response_format {response_format!r}: must be one of {', '.join(RESPONSE_FORMATS)}")
+        granularities = timestamp_granularities or []
+        if unknown := set(granularities) - {*GRANULARITIES}:
+            raise UsageError(f"timestamp_granularities {min(unknown)!r}: must be {' or '.join(GRANULARITIES)}")
         server.pool.require_slot()
         options, recognizer = StreamOptions(hotwords), served.runner
         if options != DEFAULT_OPTIONS:
@@ -146,7 +161,7 @@ def _add_transcriptions(app: FastAPI, server: Server) -> None:
         if stream:
             return StreamingResponse(_stream_events(server, upload, recognizer), media_type="text/event-stream")
         transcript = await upload.transcript(recognizer)
-        body = format_transcript(transcript, response_format, tuple(timestamp_granularities or ()))
+        body = format_transcript(transcript, response_format, tuple(granularities))
         return JSONResponse(body) if isinstance(body, dict) else Response(body, media_type=MEDIA_TYPES[response_format])
 
 
@@ -239,6 +254,7 @@ def _add_streams(app: FastAPI, server: Server) -> None:
         query = socket.query_params
 
         def find() -> tuple[ServedModel, StreamOptions]:
+            require_known(query, ("rate", "model", "hotwords", "keywords", "token"), f"the address of {STREAM}")
             options = StreamOptions(query.get("hotwords", ""), query.get("keywords", ""))
             return server.models.live(query.get("model", ""), options), options
 
@@ -256,7 +272,7 @@ async def _refuse(socket: WebSocket, why: str, code: int) -> None:
     log_refusal(socket.scope, why)
     with suppress(RuntimeError, WebSocketDisconnect, OSError):  # the client is gone
         await socket.send_text(json.dumps({"type": "error", "error": why, "message": why}))
-        await socket.close(code)
+        await socket.close(code, close_reason(why))
 
 
 def _refusal(request: Request, told: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:
@@ -278,6 +294,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid" or len(first["loc"]) == 1:
         return _refusal(request, "the request: must be a JSON object, sent as application/json")
     where = ".".join(map(str, first["loc"][1:]))
+    if where == "file":
+        return _refusal(request, "file: must be a recording, in a form (curl -F file=@talk.wav)")
     return _refusal(request, f"{where}: {printable(first['msg'].lower())}")
 
 

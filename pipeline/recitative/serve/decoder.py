@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from recitative.audio.files import AudioBlocks, open_blocks
+from recitative.audio.recording import PARTIAL_REMEDY
+from recitative.audio.recording import REMEDY as FILE_REMEDY
 from recitative.errors import DataError, Problem
 from recitative.stage import Array
 
@@ -35,6 +37,8 @@ NAME = "the recording"  # in errors, instead of the path of the temporary file
 BLOCK_S = 10.0
 MAX_BLOCK = 1 << 25  # bytes: 10 s at 768 kHz
 REMEDY = "convert it to wav or flac"
+# What clients can do, in place of what is said to users of the command line
+REMEDIES = {PARTIAL_REMEDY: "send it again, whole", FILE_REMEDY: "record it again, or send another file"}
 # First byte of a message from the process. After ERROR it can decode the next file, after FAULT it is killed.
 HEADER, SAMPLES, END, ERROR, FAULT = b"h", b"s", b"e", b"x", b"f"
 NEXT, STOP = b"n", b"s"  # requests to the process while a file is open
@@ -192,7 +196,7 @@ def _last_message(connection: Connection, path: str, megabytes: int) -> bytes:
         kind, problems = FAULT, (Problem(NAME, f"needs more than {megabytes} MB of memory to decode", "", REMEDY),)
     except Exception as error:
         kind, problems = FAULT, (Problem(NAME, f"cannot be decoded ({type(error).__name__})", "", REMEDY),)
-    parts = [(problem.where, problem.found, problem.allowed, problem.remedy) for problem in problems]
+    parts = [(one.where, one.found, one.allowed, REMEDIES.get(one.remedy, one.remedy)) for one in problems]
     return kind + json.dumps([[part.replace(path, NAME) for part in four] for four in parts]).encode()
 
 

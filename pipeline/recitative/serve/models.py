@@ -158,10 +158,13 @@ class Models:
             raise UsageError(f"{those}; start it with another --model")
         model = self.by_name.get(name)
         if model is None:
-            raise UsageError(f"model {name!r}: this server has {', '.join(map(repr, self.by_name))}")
+            raise UsageError(self.unknown(name))
         if model not in able:
             raise UsageError(f"model {name!r}: is a {model.kind.title}; {those}")
         return model
+
+    def unknown(self, name: str) -> str:
+        return f"model {name!r}: this server has {', '.join(map(repr, self.by_name))}"
 
     def of_path(self, name: str, path: str) -> ServedModel:
         """``find`` for requests to a path."""

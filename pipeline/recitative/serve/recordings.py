@@ -22,6 +22,7 @@ from recitative.serve.access import Limits, Metrics
 from recitative.serve.decoder import Decoders
 from recitative.stage import Array
 
+GRANULARITIES = ("word", "segment")
 RESPONSE_FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
