@@ -315,7 +315,17 @@ def test_text_that_the_output_cannot_encode_is_escaped(place, tmp_path):
 @pytest.mark.parametrize(
     ("raised", "said", "status"),
     [
-        ("ModuleNotFoundError('x', name='torch')", "error: this needs the package 'torch', which is not installed", 2),
+        (
+            "ModuleNotFoundError('x', name='torch')",
+            "error: this needs the extra 'train', whose package 'torch' is not installed; pip install",
+            2,
+        ),
+        (
+            "ModuleNotFoundError('x', name='starlette')",
+            "error: this needs the extra 'serve', whose package 'starlette' is not installed; "
+            "pip install 'recitative[serve]'\n",
+            2,
+        ),
         ("OSError(errno.ENOSPC, 'No space', 'a.txt')", "error: a.txt: the disk is full", 1),
     ],
 )

@@ -154,15 +154,18 @@ def _exit_if_usage(error: Exception) -> None:
 
 # Optional packages that are missing or do not load
 
-SERVER_PACKAGES = ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "wyoming", "prometheus_client")
-TRAINING_PACKAGES = ("torch", "torchaudio", "tensorboard", "onnx")  # of the extra 'train'
+PACKAGES = {  # of an extra
+    "serve": ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "wyoming", "prometheus_client"),
+    "train": ("torch", "torchaudio", "tensorboard", "onnx"),
+    "music": ("librosa", "numba"),
+}
+EXTRA_OF = {package: extra for extra, packages in PACKAGES.items() for package in packages}
 REMEDIES = {
+    **{package: f"pip install 'recitative[{extra}]'" for package, extra in EXTRA_OF.items()},
     **dict.fromkeys(
-        TRAINING_PACKAGES,
-        "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",
+        PACKAGES["train"],
+        "pip install 'recitative[train]'; or give a file made by 'recitative export': it runs without",
     ),
-    **dict.fromkeys(SERVER_PACKAGES, "in a clone of recitative: pip install '.[serve]'"),
-    **dict.fromkeys(("librosa", "numba"), "in a clone of recitative: pip install '.[music]', or pip install librosa"),
     "ray": "pip install ray, or leave out --engine ray",
     "pyarrow": "pip install pyarrow",
     **{name: f"pip install {name}, or leave out --log {name}" for name in ("wandb", "mlflow")},
@@ -179,7 +182,10 @@ def explain(error: BaseException) -> str:
     with OSError if a shared library cannot be loaded, otherwise with ImportError.
     """
     if isinstance(error, ModuleNotFoundError) and error.name in REMEDIES:
-        return f"this needs the package '{error.name}', which is not installed; {REMEDIES[error.name]}"
+        remedy = REMEDIES[error.name]
+        if extra := EXTRA_OF.get(error.name):
+            return f"this needs the extra '{extra}', whose package '{error.name}' is not installed; {remedy}"
+        return f"this needs the package '{error.name}', which is not installed; {remedy}"
     package = _being_imported(error)
     if package in REMEDIES and isinstance(error, ImportError | OSError):
         return _misfit(package, error)
