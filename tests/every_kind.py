@@ -22,9 +22,8 @@ from recitative.lm.task import new_language_model
 from recitative.punctuation.punctuator import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
 from recitative.score.calibration import Calibrator
-from recitative.sound.conditioning import Labels
+from recitative.sound.conditioning import Labels, SpectrogramSettings, WaveSettings
 from recitative.sound.network import new_spectrogram_model, new_wave_model
-from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable, Vocabulary
 

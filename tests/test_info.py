@@ -14,9 +14,8 @@ from command_line import run
 from recitative.anomaly.detector import Threshold
 from recitative.config import load_tree
 from recitative.model.export import export_model
-from recitative.sound.conditioning import Labels
+from recitative.sound.conditioning import Labels, WaveSettings
 from recitative.sound.network import new_wave_model
-from recitative.sound.settings import WaveSettings
 
 FORECASTER = small_forecaster.forecaster("model.horizon=4")
 

@@ -5,8 +5,7 @@ import pytest
 
 from recitative.config import load_tree
 from recitative.errors import UsageError
-from recitative.sound.conditioning import LevelDecoder, levels_of, mel_conditions, nearest
-from recitative.sound.settings import WaveSettings
+from recitative.sound.conditioning import LevelDecoder, WaveSettings, levels_of, mel_conditions, nearest
 
 
 def settings(*overrides):

@@ -20,6 +20,7 @@ from recitative.sound.conditioning import (
     PROGRESS,
     Labels,
     LevelDecoder,
+    WaveSettings,
     between,
     companded,
     decode,
@@ -31,7 +32,6 @@ from recitative.sound.conditioning import (
 )
 from recitative.sound.generator import SOUND
 from recitative.sound.network import new_wave_model
-from recitative.sound.settings import WaveSettings
 from recitative.sound.task import Recording, WaveTask, dev_batches, sample_losses, sound_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model

@@ -14,10 +14,9 @@ from recitative.kinds import SOUND_KINDS, load_settings_of
 from recitative.model.export import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import open_file
-from recitative.sound.conditioning import Labels, label_conditions
+from recitative.sound.conditioning import Labels, SpectrogramSettings, label_conditions
 from recitative.sound.generator import OWN_NUMBERS, SPECTROGRAM
 from recitative.sound.network import new_spectrogram_model
-from recitative.sound.settings import SpectrogramSettings
 from recitative.sound.task import Spectrogram, SpectrogramTask, frame_losses, nats_per_dimension, spectrogram_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model

@@ -25,6 +25,8 @@ from recitative.sound.conditioning import (
     MIDDLE,
     Labels,
     LevelDecoder,
+    SpectrogramSettings,
+    WaveSettings,
     between,
     companded,
     label_conditions,
@@ -32,7 +34,6 @@ from recitative.sound.conditioning import (
     places_of,
     with_neighbors,
 )
-from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Array
 
 

@@ -21,9 +21,8 @@ from recitative.nn.heads import INITIAL_RAW, MixtureDensity, SampleHead
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Normalize, Project
-from recitative.sound.conditioning import LEVELS, Labels, companded, width_of
+from recitative.sound.conditioning import LEVELS, Labels, SpectrogramSettings, WaveSettings, companded, width_of
 from recitative.sound.generator import SOUND, SPECTROGRAM
-from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Padded, State
 
 

@@ -27,6 +27,8 @@ from recitative.sound.conditioning import (
     LEVELS,
     MIDDLE,
     Labels,
+    SpectrogramSettings,
+    WaveSettings,
     companded,
     label_conditions,
     levels_of,
@@ -35,7 +37,6 @@ from recitative.sound.conditioning import (
     places_of,
 )
 from recitative.sound.network import SpectrogramModel, WaveModel, WaveNetwork, new_spectrogram_model, new_wave_model
-from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Array, Padded
 from recitative.train.run import TrainingRun
 from recitative.train.task import Batch, Task
