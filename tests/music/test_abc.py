@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from recitative.errors import DataError
-from recitative.music.abc import read_abc, unfolded
-from recitative.music.abc_score import chord_pitches, key_signature
+from recitative.music.abc import chord_pitches, key_signature, read_abc, unfolded
 from recitative.music.notation import abc_text
 from recitative.music.piece import Notation, Note, Piece
 
