@@ -46,7 +46,7 @@ def read_metadata(path: Path) -> ModelMetadata:
 
 
 def load(model: str | Path, *, threads: int = 1) -> Any:
-    """A model that is ready to run: a Recognizer, a Labeller, a Watcher, a language model, a generator of music, ...
+    """A model that is ready to run: a Recognizer, a Classifier, an AnomalyDetector, ...
 
     model: the name of a pretrained model, a model folder such as EXP/model, or an exported file. Raises DataError for
     anything else.

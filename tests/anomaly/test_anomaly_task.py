@@ -82,7 +82,7 @@ def test_normal_sound_is_learned_and_another_tone_is_anomalous(corpus, tmp_path)
     assert np.median(usual) < model.threshold.limit < np.median(unusual)
 
 
-def test_the_normalisation_is_the_training_sets(corpus, tmp_path):
+def test_the_normalization_is_the_training_sets(corpus, tmp_path):
     made = load_model(train(corpus, tmp_path, "train.epochs=1", "segment_s=1").folder, FORECASTER)
     extractor = FeatureExtractor(made.settings.features)
     frames = np.concatenate([extractor.compute(read_utterance(u)) for u in utterances_of(corpus[0])]).astype(float)

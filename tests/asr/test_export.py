@@ -118,7 +118,7 @@ def test_the_graph_keeps_the_contract(front_end, recurrent, lookahead):
 @pytest.mark.parametrize(
     ("cmvn", "direction"), [("running", "forward"), ("running", "latency_controlled"), ("utterance", "bidirectional")]
 )
-def test_normalisation_by_the_recording_is_in_the_graph_and_keeps_the_contract(cmvn, direction):
+def test_normalization_by_the_recording_is_in_the_graph_and_keeps_the_contract(cmvn, direction):
     made = recognizer(STACK, core(direction), 0, cmvn)
     compare(made, exported(made, int8=False), atol=2e-5)
     for int8 in (False, True):
@@ -159,7 +159,7 @@ def test_int8_is_a_quarter_of_the_size():
     assert 3.5 < sizes[0] / sizes[1] < 4.1
 
 
-def test_rows_quantise_to_half_a_level():
+def test_rows_quantize_to_half_a_level():
     weight = np.random.default_rng(1).normal(size=(5, 30)).astype(np.float32)
     weight[3] = 0.0
     levels, scales = quantize_rows(weight)

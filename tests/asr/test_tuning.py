@@ -207,7 +207,7 @@ def test_noises_for_the_calibration_are_of_the_models_rate_and_as_loud_as_they_s
         assert np.abs(samples).max() < 1
 
 
-def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):
+def test_where_no_word_is_recognized_there_is_nothing_to_calibrate(transcriber):
     with pytest.raises(DataError, match="dev set: no word was recognized; at least one; train the model further"):
         tune(transcriber, Language(LETTERS), dev_set((2, "a", frame(blank=0.0))))
 

@@ -42,7 +42,7 @@ def data(tmp_path_factory):
     return tones.write_corpus(tmp_path_factory.mktemp("set"), each=2)
 
 
-def labelled(data, probabilities):
+def labeled(data, probabilities):
     """Of the first recordings of a set, the probabilities (N, K) that a model gave."""
     utterances = DataDirectory.read(data).utterances[: len(probabilities)]
     true = np.array([LABELS.index(u.text) for u in utterances])
@@ -57,7 +57,7 @@ def report(*labeled, title="t", live=False):
 def some(data):
     """Four recordings of high, high, low, low: one correct, one wrong and uncertain, two wrong and more certain."""
     assert [u.text for u in DataDirectory.read(data).utterances[:4]] == ["high", "high", "low", "low"]
-    return labelled(data, [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
+    return labeled(data, [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
 
 
 def test_the_scores_of_a_labeled_set_follow_from_its_probabilities(some):
@@ -104,7 +104,7 @@ def test_an_error_shows_the_true_label_even_if_it_is_unlikely():
 
 
 def test_a_set_without_errors_says_so(data):
-    perfect = labelled(data, [[0.9, 0.05, 0.05]])
+    perfect = labeled(data, [[0.9, 0.05, 0.05]])
     text = WholePage(report(perfect).page()).text
     assert "Every recording is classified correctly." in text
     assert "Speakers" not in text, "there is one"
@@ -125,7 +125,7 @@ def test_all_recordings_are_listed_with_the_score_of_their_label_and_can_be_open
 
 
 def test_two_classifiers_are_compared(some, data):
-    other = labelled(data, [[0.9, 0.05, 0.05]] * 4)
+    other = labeled(data, [[0.9, 0.05, 0.05]] * 4)
     compared = report(some, other)
     text = WholePage(compared.page(1)).text
     assert "difference+25" in text.replace("\n", "")
@@ -150,7 +150,7 @@ def test_labels_come_with_the_lowest_recall_first_and_those_without_example_last
 
 def test_the_page_has_the_calibration_and_what_each_bin_holds(data):
     probabilities = [[0.95, 0.03, 0.02], [0.92, 0.04, 0.04], [0.55, 0.4, 0.05], [0.2, 0.58, 0.22]]
-    some = labelled(data, probabilities)
+    some = labeled(data, probabilities)
     assert some.correct.tolist() == [True, True, False, True]
     html = report(some).page()
     text = WholePage(html).text

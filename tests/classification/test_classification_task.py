@@ -325,7 +325,7 @@ def test_a_run_cannot_be_continued_with_other_labels(corpus, tmp_path):
         train(corpus, tmp_path, "train.epochs=1", "labels=[middle, low, high]")
 
 
-def test_the_normalisation_is_the_training_sets_or_that_of_a_file(corpus, tmp_path):
+def test_the_normalization_is_the_training_sets_or_that_of_a_file(corpus, tmp_path):
     made = train(corpus, tmp_path / "own", "train.epochs=1")
     features = [batch.features for batch in load_scored_set(DataDirectory.read(corpus[0]), tones.classifier(), "train")]
     frames = torch.cat([row[:n] for x in features for row, n in zip(x.data, x.lengths, strict=True)]).double()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracles.prefix_search import PrefixSearch, all_labellings
+from oracles.prefix_search import PrefixSearch, all_labelings
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.hotwords import Grammar, HotWord, HotWords
 from recitative.decoding.hypotheses import Hypothesis
@@ -155,22 +155,22 @@ def test_the_best_of_a_stream_says_what_all_hypotheses_share(seed: int, lexical:
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("tokens", [2, 3, 4, 5, 6])
-def test_at_full_width_it_finds_the_best_labelling_that_brute_force_finds(frames: int, tokens: int) -> None:
+def test_at_full_width_it_finds_the_best_labeling_that_brute_force_finds(frames: int, tokens: int) -> None:
     table = TokenTable(("<blank>", *"abcdefg"[: tokens - 1]))
     if tokens**frames > 20000:
         frames = 5
     for seed in range(3):
         log_probs = random_log_probs(frames, tokens, seed)
-        scores = all_labellings(log_probs)
+        scores = all_labelings(log_probs)
         best = search(log_probs, table)[0]
         assert best.labels == max(scores, key=scores.__getitem__)
         assert best.score == pytest.approx(max(scores.values()), abs=1e-9)
 
 
-def test_every_labelling_gets_the_sum_over_all_its_paths() -> None:
+def test_every_labeling_gets_the_sum_over_all_its_paths() -> None:
     log_probs = random_log_probs(4, 3, 0)
     found = search(log_probs, TokenTable(("<blank>", "a", "b")))
-    scores = all_labellings(log_probs)
+    scores = all_labelings(log_probs)
     assert len(found) == len(scores)
     for hypothesis in found:
         assert hypothesis.acoustic == pytest.approx(scores[hypothesis.labels], abs=1e-9)
@@ -301,9 +301,9 @@ def extra_of(words):
 
 
 def brute_force(log_probs):
-    """Words -> ln of the sum over all labellings that spell them, and what the language model says."""
+    """Words -> ln of the sum over all labelings that spell them, and what the language model says."""
     totals = {}
-    for labels, score in all_labellings(log_probs).items():
+    for labels, score in all_labelings(log_probs).items():
         totals.setdefault(" ".join(PIECES.decode(labels).split()), []).append(score)
     return {text: np.logaddexp.reduce(scores) + extra_of(text.split()) for text, scores in totals.items()}
 
@@ -323,13 +323,13 @@ def test_a_lexicon_writes_its_words_in_their_best_pieces(seed):
     log_probs = random_log_probs(5, len(PIECES), seed)
     lexicon = Lexicon.of_spelling(["a", "ab", "ba"], PIECES)
     found = search_pieces(log_probs, lexicon=lexicon, lm=Unigrams(), lm_weight=0.5, word_bonus=0.3)
-    labellings = all_labellings(log_probs)
+    labelings = all_labelings(log_probs)
     assert {len(text.split()) for text in found} >= {0, 1, 2}
     for text, hypothesis in found.items():
         assert set(text.split()) <= {"a", "ab", "ba"}
         labels = tuple(PIECES.encode(text))
         assert hypothesis.labels == labels
-        assert hypothesis.score == pytest.approx(labellings[labels] + extra_of(text.split()), abs=1e-9)
+        assert hypothesis.score == pytest.approx(labelings[labels] + extra_of(text.split()), abs=1e-9)
 
 
 def test_words_of_pieces_have_their_labels_and_the_frames_on_which_those_begin():

@@ -332,7 +332,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_the_colour_is_one_smooth_curve_within_its_bounds_for_all_frames():
+def test_the_color_is_one_smooth_curve_within_its_bounds_for_all_frames():
     features = rng().normal(size=(7, 41)).astype(np.float32)
     curves = np.array([equalize(features, 6.0, rng(seed)) - features for seed in range(50)]) * 10 / np.log(10)  # in dB
     assert_allclose(curves, np.broadcast_to(curves[:, :1], curves.shape), atol=1e-4)
@@ -543,7 +543,7 @@ def test_a_recording_is_cut_before_it_gets_its_quiet(recording):
     assert lengths == set(range(1, 12)), "its loudest frame, and up to five of quiet on either side"
 
 
-def test_colour_and_hiss_are_drawn_from_the_generator(recording):
+def test_color_and_hiss_are_drawn_from_the_generator(recording):
     first, again, other = (
         augmented(recording, task_settings(eq_db=6, noise_floor_snr_db=[10, 30])).sample(
             0, 1.0, np.random.default_rng(seed)

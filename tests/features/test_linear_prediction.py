@@ -73,7 +73,7 @@ def test_whitening_by_hand():
 
 
 @pytest.mark.parametrize("block", [1, 4, 16])
-def test_colouring_is_the_inverse_of_whitening(block):
+def test_coloring_is_the_inverse_of_whitening(block):
     order, blocks = 5, 12
     signals = np.random.default_rng(0).normal(size=(2, block * blocks))
     at = [random_predictors(blocks, order, seed) for seed in (1, 2)]

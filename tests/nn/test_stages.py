@@ -46,7 +46,7 @@ def test_every_cell_in_every_direction_keeps_the_contract(cell, direction):
     ],
     ids=["projection", "layer_norm", "residual", "all"],
 )
-def test_projection_normalisation_and_residual_keep_the_contract(extra, direction):
+def test_projection_normalization_and_residual_keep_the_contract(extra, direction):
     torch.manual_seed(2)
     settings = RecurrentSettings(
         **{"direction": direction, "layers": 2, "hidden": 5, "chunk": 4, "right_context": 2} | extra
@@ -64,7 +64,7 @@ def test_latency_control_keeps_the_contract_at_the_limits_of_its_chunk(chunk, ri
 
 
 @pytest.mark.parametrize("stage", [UtteranceMean(WIDTH), RunningMean(WIDTH)], ids=["utterance", "running"])
-def test_normalisation_by_the_recording_keeps_the_contract(stage):
+def test_normalization_by_the_recording_keeps_the_contract(stage):
     verify_contract(stage, lambda shape, g: 3 + 2 * normal(shape, g))
 
 

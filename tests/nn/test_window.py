@@ -37,7 +37,7 @@ def test_the_causal_convolution_sees_two_frames_back_and_none_ahead():
     assert_close(whole(stage, x), expected.relu().flatten(1), atol=1e-6, rtol=1e-5)
 
 
-def test_the_normalisation_of_planes_leaves_mean_zero_and_variance_one_of_the_frames_that_count():
+def test_the_normalization_of_planes_leaves_mean_zero_and_variance_one_of_the_frames_that_count():
     torch.manual_seed(3)
     norm, x, lengths = PlaneNorm(2), torch.randn(3, 4, 2, 5) * 3 + 1, torch.tensor([4, 0, 2])
     torch.nn.init.normal_(norm.gain)
@@ -54,7 +54,7 @@ def test_the_normalisation_of_planes_leaves_mean_zero_and_variance_one_of_the_fr
         assert_close(norm.variance[plane], 0.9 + 0.1 * heard.var(), atol=1e-6, rtol=1e-5)
 
 
-def test_after_training_the_normalisation_is_a_constant_of_each_plane():
+def test_after_training_the_normalization_is_a_constant_of_each_plane():
     torch.manual_seed(4)
     norm = trained_norm(PlaneNorm(3)).eval()
     x = torch.randn(2, 4, 3, 5)
@@ -63,7 +63,7 @@ def test_after_training_the_normalisation_is_a_constant_of_each_plane():
     assert_close(norm(x, torch.tensor([4, 1])), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_batch_without_frames_teaches_the_normalisation_nothing():
+def test_a_batch_without_frames_teaches_the_normalization_nothing():
     norm = PlaneNorm(2)
     norm(torch.ones(2, 3, 2, 4), torch.tensor([0, 0]))
     assert (norm.mean.tolist(), norm.variance.tolist()) == ([0, 0], [1, 1])

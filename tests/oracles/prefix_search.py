@@ -1,6 +1,6 @@
 """CTC prefix search by definition: slow, obvious, every score computed from the whole hypothesis.
 
-And slower still: every labelling that some path collapses to, with its probability summed over all its paths.
+And slower still: every labeling that some path collapses to, with its probability summed over all its paths.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Steps = tuple[tuple[int, str], ...]
 """A hypothesis: each label with the word that ends with it, or, without a lexicon, just before it; '' = none."""
 
 
-def all_labellings(log_probs: np.ndarray) -> dict[Labels, float]:
-    """Every labelling with ln of the sum over all its paths."""
+def all_labelings(log_probs: np.ndarray) -> dict[Labels, float]:
+    """Every labeling with ln of the sum over all its paths."""
     frames, tokens = log_probs.shape
     totals: dict[Labels, list[float]] = {}
     for path in itertools.product(range(tokens), repeat=frames):

@@ -22,7 +22,7 @@ ROWS = [
     ["asterisk-x", "asterisk", "train", "0.1", "BEEP", "x.wav", "CC0"],
     ["ls-3-d", "ls-3", "dev", "0.1", "FOUR", "d.wav", "CC-BY"],
     ["ls-4-e", "ls-4", "test", "0.1", "FIVE", "e.wav", "CC-BY"],
-    ["cvu-1", "cvu", "unlabelled", "0.1", "", "u.wav", "CC0"],
+    ["cvu-1", "cvu", "unlabeled", "0.1", "", "u.wav", "CC0"],
 ]
 
 
@@ -81,8 +81,8 @@ def test_every_folder_trains_and_the_first_that_has_dev_and_test_gives_them(
         "test": {"ls_4-ls-4-e": "five"},
         "dev_short": {"ls_3-ls-3-d": "four"},
     }  # fmt: skip
-    unlabelled = DataDirectory.read(tmp_path / "data" / "unlabelled")
-    assert [utterance.text for utterance in unlabelled.utterances] == [None]
+    unlabeled = DataDirectory.read(tmp_path / "data" / "unlabeled")
+    assert [utterance.text for utterance in unlabeled.utterances] == [None]
     told = capsys.readouterr().err
     assert "left_out: 1 utterances of train left out (1 no-speech)" in told
     assert "LibriSpeech: 1 utterances of dev left out: another folder has it" in told
@@ -130,7 +130,7 @@ def test_an4_and_common_voice_are_read_as_they_are(local: dict[str, ModuleType],
     for name in ("train", "dev"):
         (tmp_path / "cv" / f"{name}.tsv").write_text("client_id\tpath\tsentence\nx\t1.wav\tYes!\n")
     sets = local["corpora"].read_corpus(tmp_path / "cv").sets
-    assert {name: len(entries) for name, entries in sets.items()} == {"train": 1, "dev": 1, "test": 0, "unlabelled": 0}
+    assert {name: len(entries) for name, entries in sets.items()} == {"train": 1, "dev": 1, "test": 0, "unlabeled": 0}
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def test_the_table_has_the_bins_that_have_words():
     assert lines == ["confidence    words   mean  right", "0.9 to 1.0        2  0.930  0.500"]
 
 
-def test_where_nothing_was_recognised_there_is_nothing_to_measure():
+def test_where_nothing_was_recognized_there_is_nothing_to_measure():
     with pytest.raises(DataError, match="hypotheses: have no words; at least one"):
         measure_words(REFS, {"u1": [], "u2": []})
 

@@ -198,7 +198,7 @@ def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, wh
 # compared with the best student frame within w = ``distill.window_frames`` (Kurata & Audhkhasi 2018). The teacher gets
 # the features before SpecAugment, the student those after it, both with the same speed and vocal tract.
 #
-# Audio without transcripts is labelled by the teacher: the likeliest tokens of its frames without repeats and blanks,
+# Audio without transcripts is labeled by the teacher: the likeliest tokens of its frames without repeats and blanks,
 # in each epoch with that epoch's speed and vocal tract.
 #
 # Distillation of sequences (Kim & Rush 2016; Takashima et al. 2018) uses labels: with probability ``distill.nbest`` an

@@ -1,7 +1,7 @@
 """Read recordings and transcripts of English from four kinds of folder.
 
 manifest.tsv    columns utt_id speaker set seconds text audio, others are ignored; set is train, dev, test or
-                unlabelled; audio is a path relative to the folder
+                unlabeled; audio is a path relative to the folder
 LibriSpeech     <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt; all train-* are train, dev-clean and
                 test-clean are dev and test, dev-other and test-other are left out
 Common Voice    train.tsv, dev.tsv and test.tsv, with clips/
@@ -20,7 +20,7 @@ from recitative.data.sources import Entry, read_table
 from recitative.errors import DataError, Problem
 from recitative.reading import read_text
 
-SETS = ("train", "dev", "test", "unlabelled")
+SETS = ("train", "dev", "test", "unlabeled")
 COLUMNS = ("utt_id", "speaker", "set", "seconds", "text", "audio")
 PARTS = {"dev-clean": "dev", "test-clean": "test"}
 AN4_LINE = re.compile(r"(?:<s> )?(.*?)(?: </s>)? \(([a-z0-9]+-([a-z0-9]+)-[a-z]*)\)")

@@ -1,4 +1,4 @@
-"""Make the data directories train, dev, dev_short, test and unlabelled from folders of English recordings.
+"""Make the data directories train, dev, dev_short, test and unlabeled from folders of English recordings.
 
     python3 local/prepare.py --corpus DIR [--corpus DIR ...] --left-out local/left_out.txt --output data \
         [--every N] [--choose-by N]
@@ -30,7 +30,7 @@ from recitative.terminal import progress_bar
 from recitative.text.normalize import normalize
 
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz' ")
-NOT_SPOKEN = "-"  # transcript of unlabelled recordings during the import; removed afterwards
+NOT_SPOKEN = "-"  # transcript of unlabeled recordings during the import; removed afterwards
 
 
 def main() -> int:
@@ -89,16 +89,16 @@ def leave_out(train: Sequence[Entry], path: Path) -> list[Entry]:
 
 
 def write_sets(sets: dict[str, list[Entry]], output: Path) -> None:
-    """Write the data directories output/{train,dev,test,unlabelled} that have utterances."""
+    """Write the data directories output/{train,dev,test,unlabeled} that have utterances."""
     said = {name: [_said(entry, name) for entry in entries] for name, entries in sets.items() if entries}
-    problems = [problem for name in said if name != "unlabelled" for entry in said[name] if (problem := _fault(entry))]
+    problems = [problem for name in said if name != "unlabeled" for entry in said[name] if (problem := _fault(entry))]
     if problems:
         raise DataError.collect(problems)
     for name, entries in said.items():
         options = ImportOptions(rules=None, jobs=available_cores())
         with progress_bar(f"import {name}") as show:
             made = import_corpus(Source(output / name, tuple(entries)), output / name, options, show)
-        if name == "unlabelled":
+        if name == "unlabeled":
             DataDirectory(tuple(replace(u, text=None) for u in made.directory.utterances)).write(output / name)
         words = sum(len(entry.text.split()) for entry in entries)
         counts = f"{len(entries)} utterances, {words} words, {len(made.directory.by_speaker)} speakers"
@@ -116,7 +116,7 @@ def write_short(output: Path, wanted: int) -> None:
 
 
 def _said(entry: Entry, name: str) -> Entry:
-    return replace(entry, text=NOT_SPOKEN if name == "unlabelled" else normalize(spoken(entry.text)))
+    return replace(entry, text=NOT_SPOKEN if name == "unlabeled" else normalize(spoken(entry.text)))
 
 
 def _fault(entry: Entry) -> Problem | None:
