@@ -21,7 +21,7 @@ from recitative.lm.recurrent import LanguageModelSettings
 from recitative.lm.task import new_language_model
 from recitative.punctuation.punctuator import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
-from recitative.score.calibration import Calibrator
+from recitative.score.classification import Calibrator
 from recitative.sound.conditioning import Labels, SpectrogramSettings, WaveSettings
 from recitative.sound.network import new_spectrogram_model, new_wave_model
 from recitative.text.lexicon import Lexicon

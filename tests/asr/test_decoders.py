@@ -13,7 +13,7 @@ from recitative.config import DecodeSettings
 from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.decoding.hypotheses import FEATURES
 from recitative.errors import DataError, UsageError
-from recitative.score.calibration import Calibrator
+from recitative.score.classification import Calibrator
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

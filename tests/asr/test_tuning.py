@@ -31,7 +31,7 @@ from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.model.folder import load_model, save_model
-from recitative.score.calibration import expected_calibration_error
+from recitative.score.classification import expected_calibration_error
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import Word
 

@@ -29,8 +29,7 @@ from recitative.model.export import build_file
 from recitative.report.charts import Recording
 from recitative.report.figure import to_svg
 from recitative.report.page import DASH, encode_flac, sound_uri
-from recitative.score.calibration import expected_calibration_error
-from recitative.score.classification import Confusions
+from recitative.score.classification import Confusions, expected_calibration_error
 from whole_page import WholePage
 
 FOUND = Confusions.of(("a", "b", "<c>"), [(0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (0, 0)])

@@ -54,7 +54,7 @@ from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
 from recitative.music.pieces import read_file
 from recitative.reading import read_text
-from recitative.score.calibration import measure_words, read_timed_words
+from recitative.score.classification import measure_words, read_timed_words
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.wer import read_utterances
 from recitative.sound.generator import SOUND

@@ -31,7 +31,7 @@ from recitative.report.charts import (
     summarize,
 )
 from recitative.report.figure import BLACK, LIGHT, PALETTE, WHITE, save_figure, to_svg
-from recitative.score.calibration import reliability
+from recitative.score.classification import reliability
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOISE = Recording(np.random.default_rng(0).uniform(-0.3, 0.3, 8000).astype(np.float32), 8000)  # 1 s

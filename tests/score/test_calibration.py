@@ -9,7 +9,7 @@ import pytest
 from command_line import refusal, run
 from recitative.data.tables import write_table
 from recitative.errors import DataError
-from recitative.score.calibration import (
+from recitative.score.classification import (
     L2,
     Calibrator,
     ReliabilityBin,

@@ -27,7 +27,7 @@ from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordE
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import LanguageModel
-from recitative.score.calibration import Calibrator
+from recitative.score.classification import Calibrator
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable, Word, words_of

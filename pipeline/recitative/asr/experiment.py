@@ -33,7 +33,7 @@ from recitative.reading import checked, parsed_json, parsed_yaml, read_text
 from recitative.report.charts import Line, line_chart, summarize
 from recitative.report.figure import Figure
 from recitative.report.page import Cell, duration, percent
-from recitative.score.calibration import hypothesis_correct, read_timed_words
+from recitative.score.classification import hypothesis_correct, read_timed_words
 from recitative.score.results import ResultRow, read_results
 from recitative.score.wer import ErrorRates, characters, read_utterances, score
 from recitative.stage import Array

@@ -28,7 +28,7 @@ from recitative.model.kind import (
 )
 from recitative.pretrained import name_of
 from recitative.reading import checked, parsed_json
-from recitative.score.calibration import Calibrator
+from recitative.score.classification import Calibrator
 from recitative.stage import Array, Stage
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

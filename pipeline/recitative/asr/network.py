@@ -26,7 +26,7 @@ from recitative.model.kind import ModelKind
 from recitative.nn.attention import AttentionDecoder
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end, normalization_stages
-from recitative.score.calibration import Calibrator
+from recitative.score.classification import Calibrator
 from recitative.stage import Padded, run_whole
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of
 from recitative.text.tokens import TokenTable, name_of

@@ -37,7 +37,7 @@ from recitative.report.charts import (
 )
 from recitative.report.figure import Figure
 from recitative.report.page import MAX_SOUND_S, Cell, encode_mp3, percent, render, render_part, sound_uri
-from recitative.score.calibration import expected_calibration_error, reliability
+from recitative.score.classification import expected_calibration_error, reliability
 from recitative.score.wer import Alignment, Pair, confidence_interval, count_confusions, difference_interval
 from recitative.stage import Array
 from recitative.text.tokens import TokenTable, Word

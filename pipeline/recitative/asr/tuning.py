@@ -41,7 +41,7 @@ from recitative.nn.attention import AttentionDecoder
 from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines
-from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
+from recitative.score.classification import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
 from recitative.stage import Array, Padded
 

@@ -28,8 +28,7 @@ from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.report.charts import Recording, confusion_matrix, reliability_diagram, spectrogram
 from recitative.report.figure import Figure
 from recitative.report.page import DASH, Cell, encode_flac, percent, render, render_part, sound_uri
-from recitative.score.calibration import expected_calibration_error, reliability
-from recitative.score.classification import Confusions, wilson_interval
+from recitative.score.classification import Confusions, expected_calibration_error, reliability, wilson_interval
 from recitative.stage import Array
 
 Progress = Callable[[int, int], None]

@@ -26,7 +26,7 @@ from recitative.kinds import kind_of, read_metadata
 from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import SETTINGS, ModelKind
 from recitative.reading import LARGEST_SETTINGS, read_text
-from recitative.score.calibration import measure_words, read_timed_words
+from recitative.score.classification import measure_words, read_timed_words
 from recitative.score.results import Measurement, rows_of, settings_hash
 from recitative.score.wer import score_directory
 from recitative.terminal import progress_bar

@@ -3,8 +3,8 @@ the confidence of their words, from the beam and from the token probabilities; a
 known text.
 
 The posterior of a word is the share of the beam's probability that has the same word at the same time (Wessel et al.
-2001, on an n-best list). It is overconfident, since hypotheses outside the beam are not counted; ``score.calibration``
-corrects that.
+2001, on an n-best list). It is overconfident, since hypotheses outside the beam are not counted;
+``score.classification`` corrects that.
 
 In an alignment, a word may have several label sequences, and words may be separated by a label such as the space.
 Frames are counted from 0; begin and end are [begin, end).

@@ -28,7 +28,7 @@ from recitative.report.figure import (
     new_figure,
     style,
 )  # fmt: skip
-from recitative.score.calibration import ReliabilityBin
+from recitative.score.classification import ReliabilityBin
 from recitative.stage import Array
 
 WIDTH, HEIGHT = 460, 230  # of most charts; text of 11 units can be read on a phone, too
