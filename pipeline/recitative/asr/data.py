@@ -76,13 +76,13 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
             utterances = (*data.utterances, *unlabeled.utterances)
             seconds = np.concatenate([seconds, more_s])
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
-        self._teach, self._alternatives = teach, alternatives
+        self._teach, self._alternatives, self._front_end = teach, alternatives, settings.model.front_end
         fastest = _fastest_speeds(utterances, seconds, self.labels, settings, where)
         super().__init__(utterances, seconds, settings, mean, fastest=fastest)
 
     def example(self, number: int, speeds: Array, rng: np.random.Generator) -> tuple[Array, Array, Sequence[int]]:
         """Features without SpecAugment's masks and with them, and the labels."""
-        least = self.settings.model.front_end.num_input_frames(max(required_frames(self.labels[number]), 1))
+        least = self._front_end.num_input_frames(max(required_frames(self.labels[number]), 1))
         features, masked = self.features.sample(number, float(speeds[number]), rng, least)
         drawn = self._alternatives.draw(number, rng) if self._alternatives else None
         return features, masked, self.labels[number] if drawn is None else drawn
