@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from recitative.config import validate_settings
+from recitative.config import Settings, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.data.shards import Shard, ShardEntry, ShardIndex, write_index
 from recitative.features.extraction import audio_durations_s
@@ -64,9 +64,9 @@ def measure(folder: Path) -> dict[str, float]:
     assert isinstance(utterances, ShardIndex)
     assert utterances[len(utterances) // 2].text
     opened_s, opened_mb = time.perf_counter() - started, _peak_mb()
-    settings = validate_settings({"train": {"batch_s": 2000.0}}, where="bench")
+    settings = validate_tree(Settings, {"train": {"batch_s": 2000.0}}, where="bench")
     together = max(1, len(utterances.shards) // 10)
-    windows = validate_settings({"train": {"batch_s": 2000.0, "shuffle_shards": together}}, where="bench")
+    windows = validate_tree(Settings, {"train": {"batch_s": 2000.0, "shuffle_shards": together}}, where="bench")
     seconds = audio_durations_s(utterances, 16000)
     taken = []
     for chosen in (settings, windows):

@@ -450,11 +450,6 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     return load_tree(Settings, path, overrides)
 
 
-def validate_settings(values: Mapping[str, Any], *, where: str) -> Settings:
-    """Load the settings of a recognizer; see ``validate_tree``."""
-    return validate_tree(Settings, values, where=where)
-
-
 def load_tree(tree: type[Tree], path: Path | None = None, overrides: Sequence[str] = ()) -> Tree:
     """Read settings from a YAML file and ``section.key=value`` overrides.
 

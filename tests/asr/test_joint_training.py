@@ -14,7 +14,7 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.task import RecognitionTask, average_best
 from recitative.asr.tuning import MOST_AT_ONCE, attention_scores, encode_utterance
-from recitative.config import RecognizerData, load_settings, validate_settings
+from recitative.config import RecognizerData, Settings, load_settings, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.features.extraction import read_utterance
@@ -158,7 +158,7 @@ def test_a_decoder_changes_nothing_of_the_network_beside_it(tmp_path):
 def test_settings_saved_before_there_were_decoders_mean_no_decoder(tmp_path):
     values = tiny.settings().model_dump(mode="json")
     del values["model"]["attention"]
-    settings = validate_settings(values, where="test")
+    settings = validate_tree(Settings, values, where="test")
     assert settings == tiny.settings()
     assert new_recognizer(settings, tiny.TOKENS).decoder is None
     assert load_settings().model.attention.weight == 0

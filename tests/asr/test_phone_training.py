@@ -233,7 +233,7 @@ def test_a_stream_in_any_pieces_says_what_the_whole_says(place, name, rate):
     assert words >= 3  # otherwise the test could not fail
 
 
-def test_other_wishes_leave_the_model_as_it_was():
+def test_other_options_leave_the_model_as_it_was():
     transcriber = new_transcriber(talker())
     rows = [tiny.speak("abc", np.random.default_rng(1))]
     before = transcriber.transcribe(rows)

@@ -6,7 +6,7 @@ import torch
 from recitative.asr.network import new_recognizer
 from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
-from recitative.config import Settings, validate_settings
+from recitative.config import Settings, validate_tree
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.features.extraction import CmvnStats
 from recitative.features.frontend import FeatureExtractor
@@ -28,7 +28,7 @@ def settings(**sections) -> Settings:
     }
     for name, section in sections.items():
         base[name] = base.get(name, {}) | section
-    return validate_settings(base, where="test")
+    return validate_tree(Settings, base, where="test")
 
 
 def recognizer(seed=0, **model):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from recitative.data.annotations import (
-    FORMS,
+    Form,
     Tier,
     eaf,
     export_directory,
@@ -112,7 +113,7 @@ def test_shards_are_exported_with_their_audio_and_to_no_form_of_paths(tmp_path: 
 def test_what_has_no_transcript_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "in")
     (corpus / "text").unlink()
-    for form in FORMS:
+    for form in get_args(Form):
         with pytest.raises(DataError, match=r"utterance 'anna-1': has no transcript"):
             export_directory(DataDirectory.read(corpus), tmp_path / "out", form)
     assert not (tmp_path / "out").exists()

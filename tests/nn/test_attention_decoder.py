@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.config import AttentionSettings, validate_settings
+from recitative.config import AttentionSettings, Settings, validate_tree
 from recitative.errors import UsageError
 from recitative.nn.attention import AttentionDecoder, correct_labels, cross_entropy
 from recitative.nn.ragged import valid_mask
@@ -203,4 +203,4 @@ def test_padding_reaches_no_gradient():
 
 def test_a_location_kernel_without_a_middle_is_refused():
     with pytest.raises(UsageError, match="location_kernel=4 must be odd"):
-        validate_settings({"model": {"attention": {"location_kernel": 4}}}, where="test")
+        validate_tree(Settings, {"model": {"attention": {"location_kernel": 4}}}, where="test")

@@ -10,7 +10,7 @@ import pytest
 import small_music
 from command_line import refusal, run
 from recitative.anomaly.detector import AnomalySettings
-from recitative.config import RecognizerData, load_settings, load_tree, validate_settings, validate_tree
+from recitative.config import RecognizerData, Settings, load_settings, load_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.kinds import KINDS, load_training
 from recitative.lm.recurrent import LanguageModelData
@@ -101,7 +101,7 @@ def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_f
     (tmp_path / "old.yaml").write_text("include: [base.yaml]\naugment: {quiet_s: 0.2}\n")
     old = load_settings(tmp_path / "old.yaml", ["train.keep_best=3"])
     train = {"keep_top_k": 3, "freeze": ["a"]}
-    new = validate_settings({"train": train, "augment": {"trim_db": [3, 9], "pad_silence_s": 0.2}}, where="")
+    new = validate_tree(Settings, {"train": train, "augment": {"trim_db": [3, 9], "pad_silence_s": 0.2}}, where="")
     assert old == new
     assert load_settings(tmp_path / "old.yaml", ["train.keep_top_k=4"]).train.keep_top_k == 4
     chosen = {"augment": {"cut_db": [3.0, 9.0], "quiet_s": 0.2}, "train": {"frozen": ["a"], "keep_best": 3}}
@@ -111,4 +111,4 @@ def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_f
     more = validate_tree(RecognizerData, {"train": "a", "dev": "b", "tokens": "c", "unlabelled": "d"}, where="")
     assert more.unlabeled == Path("d")
     with pytest.raises(UsageError, match=r"unknown setting 'train\.keep_best'; did you mean 'keep_top_k'"):
-        validate_settings({"train": {"keep_best": 3, "keep_top_k": 4}}, where="")
+        validate_tree(Settings, {"train": {"keep_best": 3, "keep_top_k": 4}}, where="")

@@ -81,13 +81,12 @@ class Recognizer:
         threads: int = 1,
         options: DecodingOptions | None = None,
         text: TextForm = "raw",
-        wishes: DecodingOptions | None = None,
     ) -> Recognizer:
         """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else.
 
-        options: hot words, a grammar, another language model: see ``asr.decoding``; wishes: the older name of options
+        options: hot words, a grammar, another language model: see ``asr.decoding``
         """
-        transcriber = load_transcriber(pretrained.find(model), threads=threads, options=options or wishes)
+        transcriber = load_transcriber(pretrained.find(model), threads=threads, options=options)
         return cls(transcriber, pretrained.name_of(model), text)
 
     @property

@@ -293,8 +293,6 @@ class Classifier(SampleNetwork):
         others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
         return Label(duration_s, self.ranked(_mean([own, *others])))
 
-    label_file = classify_file  # its former name
-
     def stream_file(
         self, path: str | Path, every_s: float, *, partial: bool = False, on_warning: OnWarning = lambda found: None
     ) -> Iterator[Label]:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
@@ -336,7 +336,6 @@ def chosen_tiers(tiers: Sequence[Tier], names: Sequence[str], where: str) -> lis
 
 
 Form = Literal["lhotse", "nemo", "audiofolder", "parquet", "stm", "trn", "textgrid", "eaf", "audacity"]
-FORMS: tuple[Form, ...] = get_args(Form)
 
 Advance = Callable[[int, int], None]
 
