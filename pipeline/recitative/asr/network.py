@@ -134,6 +134,9 @@ def new_transcriber(recognizer: RecognizerModel, options: DecodingOptions = NO_O
     return Transcriber(network, recognizer.settings, recognizer.tokens, recognizer.language, options)
 
 
+# Bundles of torchaudio
+
+
 def torchaudio_bundle(model: str | Path, *, threads: int = 1) -> TorchaudioBundle:
     """A recognizer for code that was written for ``Wav2Vec2ASRBundle`` and ``Wav2Vec2FABundle``.
 

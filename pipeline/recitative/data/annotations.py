@@ -335,6 +335,8 @@ def chosen_tiers(tiers: Sequence[Tier], names: Sequence[str], where: str) -> lis
     return list(tiers)
 
 
+# Data directories in the forms of other programs
+
 Form = Literal["lhotse", "nemo", "audiofolder", "parquet", "stm", "trn", "textgrid", "eaf", "audacity"]
 
 Advance = Callable[[int, int], None]

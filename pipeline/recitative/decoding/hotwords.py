@@ -265,6 +265,8 @@ def _hot_word(phrase: Phrase, weight: float) -> HotWord:
     return HotWord(phrase.text, weight if phrase.number is None else phrase.number, phrase.pronunciation)
 
 
+# Grammars
+
 _TOKEN = re.compile(r"\s*(\$?[^\s()\[\]|=$]+|[()\[\]|])")
 
 MAX_STATES = 100_000  # of an expanded grammar

@@ -172,6 +172,8 @@ def log_sum(values: Sequence[float]) -> float:
     return largest + math.log(sum(math.exp(value - largest) for value in values))
 
 
+# Forced alignment
+
 BLANK = 0
 
 Labels = Sequence[int]

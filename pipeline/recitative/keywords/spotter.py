@@ -327,6 +327,9 @@ def _contains(longer: tuple[int, ...], labels: tuple[int, ...]) -> bool:
     return len(longer) > size and any(longer[i : i + size] == labels for i in range(len(longer) - size + 1))
 
 
+# Evaluation on data directories
+
+
 @dataclass(frozen=True)
 class SearchedUtterance:
     """For each keyword its candidates above the lowest level, numbered as keyword 0, and when it is spoken."""

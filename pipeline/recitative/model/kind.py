@@ -247,6 +247,8 @@ def kind_of_folder(folder: Path, kinds: Sequence[ModelKind]) -> ModelKind:
     raise DataError(str(folder / SETTINGS), found, allowed, f"make one with '{kinds[0].train}'")
 
 
+# Metadata of exported files
+
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"
 MAKE_ONE = "make one with 'recitative export'"  # a remedy in errors

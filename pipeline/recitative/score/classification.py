@@ -247,6 +247,10 @@ def _root(rising: Callable[[float], float], count: int) -> float:
 
 
 L2 = 0.1  # prior on weights, per standard deviation of the feature: about 1 / sqrt(L2) = 3 or less
+
+
+# Calibration of confidences
+
 NEWTON_STEPS = 100  # about ten suffice
 
 
