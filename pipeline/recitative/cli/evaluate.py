@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
+from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.classifier import CLASSIFIER
@@ -22,9 +23,10 @@ from recitative.cli.options import Record, expand_options, print_note
 from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
 from recitative.errors import DataError, UsageError
-from recitative.kinds import kind_of, read_metadata
+from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of, read_metadata
 from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import SETTINGS, ModelKind
+from recitative.punctuation.punctuator import PUNCTUATION
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.score.classification import measure_words, read_timed_words
 from recitative.score.results import Measurement, rows_of, settings_hash
@@ -115,14 +117,12 @@ def models() -> None:
 # ``recitative score``
 
 SCORERS: Mapping[str, Callable[..., None]] = {
-    "classifier": classify.score_classifier,
-    "forecaster": classify.score_anomaly_model,
-    "language_model": language.score,
-    "punctuation": language.score_punctuation,
-    "music": music.score,
-    "events": music.score,
-    "sound": sound.score,
-    "spectrogram": sound.score,
+    CLASSIFIER.name: classify.score_classifier,
+    FORECASTER.name: classify.score_anomaly_model,
+    LANGUAGE_MODEL.name: language.score,
+    PUNCTUATION.name: language.score_punctuation,
+    **{kind.name: music.score for kind in MUSIC_KINDS},
+    **{kind.name: sound.score for kind in SOUND_KINDS},
 }
 
 
