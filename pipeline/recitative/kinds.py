@@ -95,10 +95,8 @@ def load_training(
     Raises UsageError for another kind, wrong settings, and data that are missing or not used by this kind.
     """
     where = str(path) if path else "settings"
-    values = read_tree(path, overrides)
-    data = {**(values.pop("data", None) or {}), **options}
-    kind = _kind_in_settings(values, where, kinds)
-    settings = validate_tree(kind.settings, values, where=where)
+    kind, settings, data = _read(path, overrides, kinds)
+    data |= options
     if unused := sorted(data.keys() - kind.data.model_fields.keys()):
         takes = ", ".join(f"--{entry.replace('_', '-')}" for entry in kind.data.model_fields)
         raise UsageError(f"--{unused[0].replace('_', '-')}: is not used to train a {kind.title}; it takes {takes}")
@@ -111,18 +109,23 @@ def load_training(
 
 
 def load_settings_of(path: Path | None, overrides: Sequence[str], kinds: Sequence[ModelKind]) -> Any:
-    """Settings of the kind that the file names; the first kind is the default. Raises UsageError for other kinds."""
+    """The settings alone. Raises UsageError for another kind and for wrong settings."""
+    return _read(path, overrides, kinds)[1]
+
+
+def _read(
+    path: Path | None, overrides: Sequence[str], kinds: Sequence[ModelKind]
+) -> tuple[ModelKind, Any, dict[str, Any]]:
+    """Kind, settings, and the values for ``data``, which are not checked."""
     where, values = str(path) if path else "settings", read_tree(path, overrides)
-    return validate_tree(_kind_in_settings(values, where, kinds).settings, values, where=where)
-
-
-def _kind_in_settings(values: Mapping[str, Any], where: str, kinds: Sequence[ModelKind]) -> ModelKind:
-    name = values.get("kind", kinds[0].name)
-    for kind in kinds:
-        if kind.name == name:
-            return kind
-    known = ", ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
-    raise UsageError(f"{where}: kind={name!r}: must be one of {known}")
+    data, name = values.pop("data", None) or {}, values.get("kind", kinds[0].name)
+    kind = next((kind for kind in kinds if kind.name == name), None)
+    if kind is None:
+        known = ", ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
+        raise UsageError(f"{where}: kind={name!r}: must be one of {known}")
+    if not isinstance(data, dict):
+        raise UsageError(f"{where}: data={data!r}: must be a section, such as 'data: {{train: data/train}}'")
+    return kind, validate_tree(kind.settings, values, where=where), data
 
 
 # Kind -> the hub's name of the task, and a command; FILE is the model.

@@ -96,6 +96,17 @@ def test_an_include_that_no_file_can_have_as_its_name_is_refused(tmp_path, name)
         load_settings(tmp_path / "a.yaml")
 
 
+def test_data_that_are_no_section_are_refused(place):
+    (place / "conf.yaml").write_text("kind: music\ndata: songs\n")
+    assert refusal("train", "conf.yaml", "--output", "new") == (
+        "error: conf.yaml: data='songs': must be a section, such as 'data: {train: data/train}'"
+    )
+
+
+def test_the_pieces_of_a_training_run_can_be_counted_by_its_settings(place):
+    assert run("music", "check", "songs", "--conf", "conf.yaml").out.startswith("songs: 2 pieces")
+
+
 def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_for_a_run_that_goes_on(tmp_path):
     (tmp_path / "base.yaml").write_text("train: {keep_best: 7, frozen: [a]}\naugment: {cut_db: [3, 9]}\n")
     (tmp_path / "old.yaml").write_text("include: [base.yaml]\naugment: {quiet_s: 0.2}\n")
