@@ -134,6 +134,7 @@ def test_keywords_may_stand_in_a_file(place) -> None:
 @pytest.mark.parametrize(("model", "arguments", "status", "message"), [
     ("m.onnx", ["axe"], 1, "keyword 'axe': has 'e', 'x', which the model never writes"),
     ("m.onnx", ["a", "--thresholds", "nowhere"], 1, "nowhere: does not exist"),
+    ("m.onnx", ["a:0.5, b:0.5", "--thresholds", "t.json"], 2, "t.json: all keywords have a threshold of their own"),
     ("tones.onnx", ["low", "--within-words"], 2, "--within-words: only for recognizers"),
     ("whole.onnx", ["low"], 2, "this classifier names whole recordings"),
 ])  # fmt: skip
@@ -171,7 +172,10 @@ def scored(place, *arguments):
 def test_thresholds_of_labels_are_tuned_and_scored_by_the_word_times_of_the_data(place) -> None:
     write_times(place, *[(0.4 * i, word) for i, word in enumerate(TEXT.split())])
     fixed = [place / "tones.onnx", place / "data", "--keywords", "low, high"]
-    run("keywords", "tune", *fixed, "--output", place / "t.json", "--false-alarms-per-hour", 1e6)
+    tune = ["--output", place / "t.json", "--false-alarms-per-hour", 1e6]
+    assert "not used" not in run("keywords", "tune", *fixed, *tune).err
+    said = run("keywords", "tune", *fixed[:2], "--keywords", "low:0.9, high", *tune).err
+    assert "those given are not used: low" in said
     file = KeywordThresholds.read(place / "t.json")
     assert set(file.thresholds) == {"low", "high"}
     counts = scored(place, "--keywords", "low, high", "--thresholds", place / "t.json")

@@ -184,7 +184,7 @@ def test_a_melody_beyond_its_voice_gets_a_way_on():
     lines = []
     piece = Piece.of([Note(0, 50, 12), Note(12, 54, 12)], FINE, 100.0, "deep")
     with pytest.raises(DataError, match=r"deep: has pitch 50 \(D3\)"):
-        request_of(piece, EditOptions("1", "", "", 1), FRAMES, lines.append)
+        request_of(piece, EditOptions("1", "", ""), FRAMES, lines.append)
     assert (
         lines[1]
         == "deep: beyond the range of a voice 1, B3 to F#4; the voices may cross; --transpose 12 brings it there"

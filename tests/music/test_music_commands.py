@@ -11,6 +11,7 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
+import soundfile
 from singing import CLEAN, RATE, sing
 
 import small_music
@@ -170,6 +171,13 @@ def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     assert [note["pitch"] for note in json.loads(capsys.readouterr().out)["notes"]] == [60, 64, 62, 60]
     run("generate music hum.wav --harmonize 1 --model models/fills.onnx --gibbs-steps 2 --output a --no-sound")
     assert [note.pitch for note in read_midi(place / "a" / "hum.mid").notes if note.voice == 0] == [60, 64, 62, 60]
+    sound = sing(tune, CLEAN)
+    soundfile.write(place / "inverted.wav", np.stack([sound, -sound], axis=1), RATE)
+    capsys.readouterr()
+    run("melody inverted.wav --tempo 100")
+    said = capsys.readouterr()
+    assert [line.split()[2] for line in said.out.splitlines()] == ["note", "C4", "E4", "D4", "C4"]
+    assert "warning: inverted: the channels cancel each other: one of them is inverted, or nearly; the left" in said.err
     for line, message in (
         ("melody hum.wav --output hum.pdf", "--output hum.pdf: must end in .mid, .musicxml, .abc"),
         ("melody hum.wav --picture hum.pdf", "hum.pdf: cannot write a figure as '.pdf'; .svg or .png"),
@@ -236,6 +244,14 @@ def test_each_phrase_of_live_audio_is_answered(place, phrases, capsys, monkeypat
     assert (place / "live" / "phrase-1-heard.wav").exists()
     assert not (place / "live" / "phrase-2-heard.wav").exists()  # nobody asked to keep what is no melody
     assert (place / "live" / "index.html").read_text().count("Recording of phrase") == 2
+
+
+def test_a_key_that_a_phrase_contradicts_is_told_and_the_phrase_left_out(place, phrases, capsys):
+    run(f"music listen {phrases} --no-play --no-sound --key F#")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--key F#: contradicts phrase-1, of which 0% is in that key; it seems to be in C major" in said.err
+    assert said.err.endswith("phrases: 0 answered, 3 skipped\n")
 
 
 def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place, phrases, capsys, monkeypatch):
@@ -313,6 +329,11 @@ def test_a_microphone_may_hear_an_answer_until_it_has_ended(monkeypatch):
         ("--voice tuba --model models/fills.onnx --input phrases.wav", "'tuba': not a voice"),
         ("--instrument kazoo", "--instrument kazoo: must be one of"),
         ("--input phrases.wav --bars 2", "--bars: requires --answer continue"),
+        ("--input phrases.wav --answer continue --gibbs-steps 2", "--gibbs-steps: requires --answer harmonize"),
+        (
+            "--input phrases.wav --voice 1 --model models/fills.onnx --no-play --no-sound --soundfont a.sf2",
+            "--soundfont: not with --no-sound",
+        ),
         ("--input phrases.wav --answer continue --voice bass", "--voice: requires --answer harmonize"),
     ],
 )
@@ -373,6 +394,16 @@ def test_good_files_are_written_despite_broken_ones(place, capsys):
         ("songs/song.mid --key F#", USAGE, "--key F#: contradicts song, of which"),
         ("score.musicxml", DATA, "score.musicxml: is the score of a notation program; files .mid, .midi, .abc; export"),
         ("--harmonize 1 --rewrite 1 songs/song.mid", USAGE, "give only one of them"),
+        ("--soundfont a.sf2", USAGE, "--soundfont: not with --no-sound"),
+        ("--gibbs-steps 5", USAGE, "--gibbs-steps: requires --harmonize or --rewrite"),
+        ("--sweeps 5", USAGE, "--gibbs-steps: requires --harmonize or --rewrite"),
+        ("--instrument flute,oboe,horn,bassoon", USAGE, "flute,oboe,horn,bassoon: 4 instruments for 3 voices"),
+        (
+            "songs/song.mid --harmonize 1 --bars 1",
+            USAGE,
+            "--bars: only for continuations and new pieces, not with --har",
+        ),
+        ("songs/song.mid --rewrite 1 --bars 1", USAGE, "--rewrite; --rewrite-bars FIRST-LAST chooses bars"),
         ("songs/song.mid --harmonize 1", USAGE, "only continues music"),
         ("--output models/continues.onnx/x", USAGE, "is in a file, not a folder; give another path"),
         ("--model nowhere.onnx", DATA, "nowhere.onnx"),
@@ -383,7 +414,7 @@ def test_bad_options_are_one_line(place, capsys, options, status, message):
     model = "" if "--model" in options else "--model models/continues"
     output = "" if "--output" in options else "--output out"
     (place / "score.musicxml").write_text("<score-partwise/>")
-    run(f"generate music {options} {model} {output} --bars 1 --no-sound", status)
+    run(f"generate music {options} {model} {output} --no-sound", status)
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert said[0].startswith("error: ")
@@ -403,6 +434,25 @@ def test_bad_options_are_one_line(place, capsys, options, status, message):
 def test_voices_and_bars_that_are_not_there_are_one_line(place, capsys, options, message):
     run(f"generate music songs/song.mid {options} --model models/fills.onnx --output out --no-sound", USAGE)
     assert f"error: {message}" in capsys.readouterr().err
+
+
+def test_a_soundfont_that_cannot_be_used_is_named_before_anything_is_made(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinysoundfont", None)
+    run("generate music --model models/continues.onnx --bars 1 --output out --soundfont a.sf2", USAGE)
+    said = capsys.readouterr().err
+    assert said.startswith("error: soundfont: TinySoundFont is not installed")
+    assert said.count("\n") == 1
+    assert not (place / "out").exists()
+
+
+def test_the_sound_says_that_it_has_no_instruments_without_a_soundfont(place, capsys, monkeypatch):
+    monkeypatch.setattr("recitative.cli.generate.find_soundfont", lambda: None)
+    line = "generate music --model models/continues.onnx --bars 1 --output out"
+    run(f"{line} --instrument flute")
+    assert "note: --instrument is for MIDI and scores; for the sound too, give a --soundfont" in capsys.readouterr().err
+    for options in ("", "--instrument piano", "--instrument flute --no-sound"):
+        run(f"{line} {options}")
+        assert "note:" not in capsys.readouterr().err
 
 
 def test_a_model_and_its_file_write_and_score_together_as_one_of_them_alone(place, capsys):
@@ -455,7 +505,11 @@ def test_measured_numbers_go_into_the_results_in_the_place_of_older_ones(place, 
         ("music score models/fills.onnx songs", "a model that fills in notes has no likelihood"),
         ("music score models/continues songs --results-md x.md", "--results-md requires --results"),
         ("music score models/continues songs --results x.jsonl", "--results requires --model and --set"),
-        ("music kept songs --conf conf.yaml --given songs --voices treble", "--voices treble: not a voice; use"),
+        ("music kept songs --conf conf.yaml --given songs --voices treble", "'treble': not a voice; use 1 to 3"),
+        ("music kept songs --conf conf.yaml --given songs --voices 4", "'4': not a voice; use 1 to 3"),
+        ("music kept songs --conf conf.yaml --voices 1", "--voices: requires --given"),
+        ("music report songs --originals songs --no-sound --soundfont a.sf2", "--soundfont: not with --no-sound"),
+        ("music report songs --originals songs --players 0 --soundfont a.sf2", "--soundfont: not with --players 0"),
     ],
 )
 def test_bad_usage_of_measuring_is_one_line(place, capsys, line, message):

@@ -209,6 +209,25 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
         render(PIECE, soundfont=Path("any.sf2"))
 
 
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TinySoundFont, as far as it is looked for."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "tinysoundfont.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+
+
+def test_without_the_package_no_soundfont_of_the_system_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.sf2").write_bytes(b"")
+    monkeypatch.setattr(synth, "FOLDERS", (tmp_path,))
+    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
+    monkeypatch.setitem(sys.modules, "tinysoundfont", None)
+    assert synth.find_soundfont() is None
+
+
+@pytest.mark.usefixtures("installed")
 def test_the_variable_comes_first_then_the_usual_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.sf2", "a.SF3", "readme.txt", "named.sf2"):
         (tmp_path / name).write_bytes(b"")
@@ -222,6 +241,7 @@ def test_the_variable_comes_first_then_the_usual_folders(tmp_path: Path, monkeyp
         synth.find_soundfont()
 
 
+@pytest.mark.usefixtures("installed")
 def test_the_soundfont_inside_pretty_midi_is_found_without_importing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: floa
     return first, stop
 
 
+CANCELLING = "the channels cancel each other: one of them is inverted, or nearly"
 CANCELLED = 0.1
 """Channels cancel each other if their average has less than this share of their mean power; unrelated ones have 0.5."""
 
@@ -157,7 +158,7 @@ def _blocks(
         peak = max(peak, float(np.abs(samples).max()))
         yield samples
     if of_average < CANCELLED * of_channels:
-        on_warning("the channels cancel each other: one of them is inverted, or nearly; take one with --channel left")
+        on_warning(f"{CANCELLING}; take one, with --channel left or 'sox FILE left.wav remix 1'")
     elif peak < QUIET:
         on_warning(f"is quiet, its peak is {dbfs(peak)}: models hear little of it; raise its level")
 

@@ -49,6 +49,8 @@ from recitative.music.piece import (
 )
 from recitative.music.pieces import fit_to_events, read_file
 from recitative.music.request import (
+    MAX_BARS,
+    NEW_BARS,
     QUARTERS_PER_MINUTE,
     TICKS_PER_STEP,
     Constraints,
@@ -135,6 +137,7 @@ TransposeOption = Annotated[
 # Generation by a model of voices or of events
 
 NEW = "piece"  # the name of new pieces
+GIBBS_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,21 @@ class SamplingOptions:
         ),
     ] = None
     top_p: TopPOption = TOP_P
-    gibbs_steps: Annotated[int, typer.Option(min=1, help="Gibbs sampling steps, with --harmonize or --rewrite.")] = 100
+    gibbs_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Gibbs sampling steps, with --harmonize or --rewrite. Default: {GIBBS_STEPS}."),
+    ] = None
     sweeps: Annotated[int | None, typer.Option(min=1, hidden=True)] = None  # older name of it
+
+    @property
+    def steps(self) -> int:
+        """Of Gibbs sampling."""
+        return self.gibbs_steps or self.sweeps or GIBBS_STEPS
+
+    def require_filling(self, edit: EditOptions, options: str) -> None:
+        """Raises UsageError for Gibbs steps without one of the ``options`` that take them."""
+        if (self.gibbs_steps or self.sweeps) and not edit.option:
+            raise UsageError(f"--gibbs-steps: requires {options}")
 
     def sampling(self, fills: bool) -> Sampling:
         """Raises UsageError for values out of range."""
@@ -172,10 +188,11 @@ class SamplingOptions:
 class Generator:
     """generate: (given piece with ``steps_per_quarter`` or None, tempo of a new one) -> versions, the best first
 
-    about: the model and the settings, for the page
+    voices: most of a piece; about: the model and the settings, for the page
     """
 
     steps_per_quarter: int
+    voices: int
     generate: Callable[[Piece | None, float, OnProgress], list[Generated]]
     about: str = ""
 
@@ -187,16 +204,16 @@ def voices_generator(
     frames = scorer.frames
 
     def generate(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Generated]:
-        new = blank(frames, edit.bars * frames.bar, NEW, tempo)
+        new = blank(frames, edit.new_bars * frames.bar, NEW, tempo)
         request = request_of(piece, edit, frames, print_note) if piece else new
         pieces = compose(
             scorer, request, constraints, sampling, count=options.count, seed=options.seed,
-            gibbs_steps=options.sweeps or options.gibbs_steps, on_progress=on_progress,
+            gibbs_steps=options.steps, on_progress=on_progress,
         )  # fmt: skip
         given = frozenset(request.given.notes)
         return [Generated(draft, given) for draft in rank(scorer, request, pieces)]
 
-    return Generator(frames.steps_per_quarter * TICKS_PER_STEP, generate)
+    return Generator(frames.steps_per_quarter * TICKS_PER_STEP, frames.voices, generate)
 
 
 def events_generator(
@@ -217,7 +234,7 @@ def events_generator(
             drafts.append(Candidate(one, found.nats, found.tokens))
         return [Generated(draft, frozenset(given.notes)) for draft in sorted(drafts, key=lambda draft: draft.cost)]
 
-    return Generator(events.steps_per_quarter * TICKS_PER_STEP, generate)
+    return Generator(events.steps_per_quarter * TICKS_PER_STEP, events.voices, generate)
 
 
 def open_generator(
@@ -241,7 +258,7 @@ def open_generator(
             if given:
                 raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
         event_constraints = EventConstraints(constraints.key, *parse_pitches(pitches))
-        generator = events_generator(open_events(path), edit.bars, event_constraints, sampling, options)
+        generator = events_generator(open_events(path), edit.new_bars, event_constraints, sampling, options)
         return replace(generator, about=about)
     if pitches:
         raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
@@ -249,7 +266,7 @@ def open_generator(
     if edit.harmonize:
         voice_number(edit.harmonize, scorer.frames.voices)  # before files are read
     if edit.option:
-        about += f" · {options.sweeps or options.gibbs_steps} Gibbs steps"
+        about += f" · {options.steps} Gibbs steps"
     return replace(voices_generator(scorer, edit, constraints, sampling, options), about=about)
 
 
@@ -257,6 +274,7 @@ def open_generator(
 
 PAGE = "index.html"
 FORMATS = ("mid", "musicxml", "abc")
+DEFAULT_INSTRUMENT = "piano"
 
 
 @dataclass(frozen=True)
@@ -270,7 +288,7 @@ class OutputOptions:
     instrument: Annotated[
         str,
         typer.Option(help="Instrument such as organ, choir, strings or piano, or one for each voice: flute,viola,..."),
-    ] = "piano"
+    ] = DEFAULT_INSTRUMENT
     velocity: Annotated[int, typer.Option(min=1, max=127, help="Mean MIDI velocity of the dynamics.")] = VELOCITY
     soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Write WAV files.")] = True
@@ -298,10 +316,28 @@ class OutputOptions:
     def _instruments(self) -> list[str]:
         return [name.strip().lower() for name in self.instrument.split(",")]
 
+    def open_soundfont(self, voices: int, played: bool = False) -> Path | None:
+        """The soundfont of the sound, None for the built-in sound, which has no instruments; a note says so.
 
-def write_pieces(pieces: Sequence[Generated], options: OutputOptions) -> list[Exhibit]:
+        voices: of the pieces; played: whether they are heard at once. Raises UsageError for options without effect and
+        a missing TinySoundFont, DataError for a file that is not a soundfont.
+        """
+        if len(self.programs) > voices:
+            raise UsageError(f"--instrument {self.instrument}: {len(self.programs)} instruments for {voices} voices")
+        if not (self.sound or played):
+            if self.soundfont:
+                raise UsageError("--soundfont: not with --no-sound; leave one of them out")
+            return None
+        if self.soundfont:
+            synth.load_soundfont(self.soundfont, synth.SAMPLE_RATE)
+        found = self.soundfont or find_soundfont()
+        if not found and any(name != DEFAULT_INSTRUMENT for name in self._instruments):
+            print_note("note: --instrument is for MIDI and scores; for the sound too, give a --soundfont")
+        return found
+
+
+def write_pieces(pieces: Sequence[Generated], options: OutputOptions, soundfont: Path | None) -> list[Exhibit]:
     """Write the files of each piece. Prints the path of the first file of each."""
-    soundfont = options.soundfont or (find_soundfont() if options.sound else None)
     return [write_piece(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
 
 
@@ -368,13 +404,14 @@ def music(
     model: MusicModelOption = "",
     others: OthersOption = None,
     bars: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            max=1000,
-            help="Number of new bars, of four quarter notes or as in the file. A model of events may end earlier.",
+            max=MAX_BARS,
+            help="Number of new bars, of four quarter notes or as in the file. A model of events may end earlier. "
+            f"Default: {NEW_BARS}.",
         ),
-    ] = 12,
+    ] = None,
     harmonize: Annotated[
         str,
         typer.Option(
@@ -421,8 +458,10 @@ def music(
     if transpose and not files:
         raise UsageError("--transpose: requires files; --key sets the key of new pieces")
     require_tempo(tempo)
+    options.require_filling(edit, "--harmonize or --rewrite")
     constraints = Constraints(only_key, rests, ending == "cadence")
     generator = open_generator(model, others, edit, constraints, pitches, options)
+    soundfont = output.open_soundfont(generator.voices)
     require_folder(output.output)
     _require_places(files or [], options.count, output)
 
@@ -437,7 +476,7 @@ def music(
         try:
             piece, heard = _read(path, generator.steps_per_quarter, tempo) if path else (None, None)
             given, name = prepare(piece) if piece else None, path.stem if path else NEW
-            exhibits += write_pieces(generate_named(generator, given, name, tempo, heard), output)
+            exhibits += write_pieces(generate_named(generator, given, name, tempo, heard), output, soundfont)
         except DataError as error:
             problems.extend(error.problems)
         except UsageError as error:  # options that do not fit this file
@@ -477,11 +516,15 @@ def generate_named(
     return pieces
 
 
+def warn_about(name: str) -> Callable[[str], None]:
+    return lambda warning: print_note(f"warning: {name}: {warning}")
+
+
 def _read(path: Path, steps_per_quarter: int, tempo: float) -> tuple[Piece, Melody | None]:
     """The first piece of a file in ticks, or that of a recording, with how it was heard. tempo: 0 = as in the file"""
     if path.suffix.lower() in RECORDINGS:
         with progress_bar(f"find the notes of {path.name}"):
-            found = transcribe_melody(path, tempo=tempo)
+            found = transcribe_melody(path, tempo=tempo, on_warning=warn_about(path.stem))
         print_note(f"{path.stem}: {found}")
         return found.piece.at_resolution(steps_per_quarter), found
     pieces, errors = read_file(path, steps_per_quarter)

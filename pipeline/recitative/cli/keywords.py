@@ -80,11 +80,14 @@ def read_keywords(text: str) -> list[Phrase]:
 
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
-    """Thresholds for phrases that have none. Empty without a file. Raises DataError for a file that does not fit."""
+    """Thresholds for phrases that have none. Empty without a file. Raises DataError for a file that does not fit,
+    UsageError if no phrase needs it."""
     from recitative.keywords.spotter import KeywordThresholds
 
     if path is None:
         return {}
+    if all(phrase.number is not None for phrase in phrases):
+        raise UsageError(f"--thresholds {path}: all keywords have a threshold of their own; leave the file out")
     found = KeywordThresholds.read(path)
     found.require(path, model, [phrase.text for phrase in phrases if phrase.number is None])
     return found.thresholds
@@ -222,8 +225,10 @@ def tune(
 
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
-    path = find_model(model)
-    _, found = _search(path, data, read_keywords(keywords), within_words)
+    path, phrases = find_model(model), read_keywords(keywords)
+    if numbered := [phrase.text for phrase in phrases if phrase.number is not None]:
+        print_note(f"warning: 'keywords tune' chooses the thresholds; those given are not used: {', '.join(numbered)}")
+    _, found = _search(path, data, phrases, within_words)
     tuned = tune_thresholds(found, false_alarms_per_hour)
     by_keyword = {one.keyword: one.threshold for one in tuned}
     folders = " ".join(map(str, data))

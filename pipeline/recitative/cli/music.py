@@ -35,6 +35,7 @@ from recitative.cli.generate import (
     open_voices,
     refuse_others,
     require_tempo,
+    warn_about,
     write_piece,
 )
 from recitative.cli.live import open_device, open_source, require_source, warn_of_overruns
@@ -52,7 +53,14 @@ from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, melody_figure, music_page
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
-from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, parse_key
+from recitative.music.request import (
+    TICKS_PER_STEP,
+    Constraints,
+    EditOptions,
+    parse_key,
+    require_key,
+    voice_number,
+)
 from recitative.music.settings import EVENTS, EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
@@ -118,11 +126,13 @@ def check_constraints(
     recitative music check-constraints samples --given melodies --voices soprano \\
       --conf exp/chorales/model/settings.yaml
     """
+    if voices and not given:
+        raise UsageError("--voices: requires --given")
     settings = load_tree(MusicSettings, conf)
     frames = settings.frames
     ranges = frames.ranges or ((frames.lowest, frames.highest),) * frames.voices
     sources = {path.stem: path for path in _list_music(given)} if given else {}
-    numbers = _voice_numbers(voices)
+    numbers = {voice_number(name, frames.voices) for name in voices.split(",") if name.strip()}
     found = ConstraintCheck(Share(0, 0), Share(0, 0))
     for path in _list_music(written):
         notes: list[Note] = []
@@ -158,14 +168,6 @@ def _read_piece(path: Path, frames: FrameSettings) -> Piece:
     if errors:
         raise errors[0]
     return replace(pieces[0].at_resolution(frames.steps_per_quarter * TICKS_PER_STEP), name=path.stem)
-
-
-def _voice_numbers(voices: str) -> set[int]:
-    names = [name.strip().lower() for name in voices.split(",") if name.strip()]
-    for name in names:
-        if name not in VOICES and not (name.isdigit() and int(name)):
-            raise UsageError(f"--voices {name}: not a voice; use {', '.join(VOICES)}, or a number from 1")
-    return {VOICES.index(name) if name in VOICES else int(name) - 1 for name in names}
 
 
 # ``recitative melody``
@@ -208,7 +210,7 @@ def melody(
     for path in filter(None, (output, picture)):
         require_folder(path.parent)
     with progress_bar("find the notes"):
-        found = transcribe_melody(recording, tempo=tempo)
+        found = transcribe_melody(recording, tempo=tempo, on_warning=warn_about(recording.stem))
     print_note(f"{found.piece.name}: {found}")
     rows = _rows(found)
     if as_json:
@@ -301,12 +303,14 @@ def listen(
         raise UsageError("--voice: requires --answer harmonize")
     if bars and answer == "harmonize":
         raise UsageError("--bars: requires --answer continue")
-    edit = EditOptions((voice or VOICES[0]) if answer == "harmonize" else "", "", "", bars or 2)
+    edit = EditOptions(voice or VOICES[0], "", "") if answer == "harmonize" else EditOptions("", "", "", bars or 2)
+    options.require_filling(edit, "--answer harmonize")
     generator = open_generator(model, None, edit, Constraints(parse_key(key), cadence=ending == "cadence"), "", options)
     require_folder(output.output)
     speaker = _open_speaker() if play else None
     is_live = realtime or str(input or "-") == "-"
-    answers = Answers(generator, output, tempo, transpose, speaker, is_live=is_live)
+    soundfont = output.open_soundfont(generator.voices, played=speaker is not None)
+    answers = Answers(generator, output, tempo, transpose, speaker, is_live=is_live, key=key, soundfont=soundfont)
     if not input:
         with open_device(device, _BLOCK_S):  # its errors first
             pass
@@ -356,10 +360,12 @@ class Answers:
         speaker: Speaker | None,
         *,
         is_live: bool,
+        key: str = "",
+        soundfont: Path | None = None,
     ) -> None:
         self._generator, self._output, self._speaker = generator, output, speaker
-        self._tempo, self._transpose, self._is_live = tempo, transpose, is_live
-        self._soundfont = output.soundfont or (find_soundfont() if output.sound or speaker else None)
+        self._tempo, self._transpose, self._key, self._is_live = tempo, transpose, key, is_live
+        self._soundfont = soundfont
         self._recent: deque[Exhibit] = deque(maxlen=_RECENT)
         self._worker, self._waiting = ThreadPoolExecutor(1), deque[Future[None]]()
         names = (re.match(rf"{PHRASE}-(\d+)", path.name) for path in output.output.glob(f"{PHRASE}-*"))
@@ -404,8 +410,9 @@ class Answers:
             write_wav(self._output.output / f"{name}-heard.wav", phrase, sample_rate)
             print_note(f"{name}: {found}")
             piece = transposed(found.piece, self._transpose).at_resolution(self._generator.steps_per_quarter)
+            require_key(replace(piece, name=name), parse_key(self._key), self._key)
             drafts = generate_named(self._generator, piece, name, self._tempo, found)
-        except DataError as error:
+        except (DataError, UsageError) as error:  # UsageError: options that do not fit this phrase
             self.skipped += 1
             print_note(f"{error}; skipped")
             return
@@ -450,6 +457,8 @@ def report(
     A copy is the longest passage of a piece that occurs in the corpus in any key, with equal notes in all voices.
     Unreadable files are reported and skipped; the exit status is then 1.
     """
+    if soundfont and not (sound and players):
+        raise UsageError(f"--soundfont: not with {'--players 0' if sound else '--no-sound'}; leave one of them out")
     path = output or (None if as_json else generated / "report.html")
     if path:
         require_folder(path.parent)
@@ -472,7 +481,7 @@ def report(
         }
         print(json.dumps(numbers))
     if path:
-        font = soundfont or (find_soundfont() if sound else None)
+        font = (soundfont or find_soundfont()) if sound and players else None
         shown = [_exhibit(piece, sound, font) for piece in track(pieces[:players], "sound", len(pieces[:players]))]
         write_text(path, music_page(shown, title=f"Music of {generated.name}", comparison=comparison))
         print(path, file=sys.stderr if as_json else sys.stdout)

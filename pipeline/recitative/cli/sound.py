@@ -61,20 +61,24 @@ def require_temperature(temperature: float) -> None:
         raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always the likeliest sample")
 
 
-def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float) -> Voice:
-    """Open a model of samples, or one of mel frames with its vocoder. Raises UsageError if the vocoder is missing."""
+def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float | None) -> Voice:
+    """Open a model of samples, or one of mel frames with its vocoder. Raises UsageError if the vocoder is missing, and
+    for options that the model does not have."""
     if kind_of(model, SOUND_KINDS) is SOUND:
-        if vocoder:
-            raise UsageError(f"--vocoder: {model} generates samples itself; leave it out")
+        for option, value in (("--vocoder", vocoder), ("--spectrogram-temperature", spectrogram_temperature)):
+            if value is not None:
+                raise UsageError(f"{option}: {model} generates samples itself; leave it out")
         return LabelVoice(open_generator(model))
     if not vocoder:
         raise UsageError(f"--model {model}: generates mel frames; add a --vocoder")
     from recitative.kinds import open_model
 
-    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), spectrogram_temperature)
+    scale = SPECTROGRAM_TEMPERATURE if spectrogram_temperature is None else spectrogram_temperature
+    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), scale)
 
 
 STDOUT = "-"
+SPECTROGRAM_TEMPERATURE = 0.5
 
 
 def sound(
@@ -93,8 +97,13 @@ def sound(
     seed: SeedOption = 1,
     temperature: TemperatureOption = 1.0,
     spectrogram_temperature: Annotated[
-        float, typer.Option(min=0, help="Scale of the standard deviation of mel frames. 1: as trained; 0: the means.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Scale of the standard deviation of mel frames. 1: as trained; 0: the means. "
+            f"Default: {SPECTROGRAM_TEMPERATURE}.",
+        ),
+    ] = None,
     heat: Annotated[float | None, typer.Option(min=0, hidden=True)] = None,  # older name of it
     output: Annotated[str, typer.Option(help="Output folder. '-': stream one WAV file to stdout.")] = "sound",
 ) -> None:
@@ -109,6 +118,10 @@ def sound(
     require_temperature(temperature)
     if seconds < 0:
         raise UsageError(f"--seconds {seconds:g}: must be above 0, or 0")
+    chosen = {"--text": text, "--speaker": speaker, "--continue": go_on, "--seconds": seconds, "--count": count > 1}
+    unused = [option for option, value in {**chosen, "--output -": output == STDOUT}.items() if value]
+    if like and unused:
+        raise UsageError(f"{unused[0]}: not with --like, which gives texts, speakers and lengths, to a data directory")
     voice = open_voice(model, vocoder, spectrogram_temperature if heat is None else heat)
     generator = voice.generator
     if like:

@@ -403,7 +403,8 @@ def _generation_request(request: MusicRequest, frames: FrameSettings) -> Generat
     piece = _given_piece(request, frames.steps_per_quarter)
     harmonized = request.voice if request.mode == "harmonize" else ""
     rewritten = request.voices if request.mode == "fill" else ""
-    edit = EditOptions(harmonized, rewritten, request.fill_bars, request.bars, bars_name="fill_bars")
+    bars = request.bars if request.mode == "continue" else None
+    edit = EditOptions(harmonized, rewritten, request.fill_bars, bars, bars_name="fill_bars")
     if request.mode == "harmonize" and piece is None:
         raise UsageError("mode 'harmonize': needs 'midi' with the voice that is harmonized")
     if request.mode == "harmonize" and piece and (count := len({note.voice for note in piece.notes})) > 1:

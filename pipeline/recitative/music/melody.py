@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import AudioInput, Samples, open_audio, resample
+from recitative.audio.files import CANCELLING, AudioInput, OnWarning, Samples, open_audio, resample
 from recitative.errors import DataError
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 from recitative.music.synth import mp3_bytes
@@ -72,16 +72,30 @@ class Melody:
         return f"{len(self.notes)} notes, {self.key}, {tempo}, tuning {self.tuning_cents:+.0f} cents"
 
 
-def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float = 0.0, name: str = "") -> Melody:
-    """Transcribe a recording. sample_rate: Hz, of samples; tempo: quarter notes per minute, 0: estimated.
+def transcribe_melody(
+    audio: AudioInput,
+    sample_rate: int = 0,
+    *,
+    tempo: float = 0.0,
+    name: str = "",
+    on_warning: OnWarning = lambda found: None,
+) -> Melody:
+    """Transcribe a recording: the mean of its channels, or the left one if they cancel each other.
 
-    Raises DataError for a recording without a melody.
+    sample_rate: Hz, of samples; tempo: quarter notes per minute, 0: estimated; on_warning: called if channels cancel
+    each other. Raises DataError for a recording without a melody.
     """
-    with open_audio(audio, sample_rate, 30.0) as (rate, count, blocks):
-        where = name or (str(audio) if isinstance(audio, str | Path) else "the audio")
-        if count > LONGEST_S * rate:
-            raise DataError(where, f"lasts {count / rate:.0f} s", f"at most {LONGEST_S:g} s", "cut it")
-        samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
+    where = name or (str(audio) if isinstance(audio, str | Path) else "the audio")
+    content: AudioInput = audio.read() if hasattr(audio, "read") else audio  # it may be read twice
+    for channel in (None, 0):
+        warnings: list[str] = []
+        with open_audio(content, sample_rate, 30.0, channel, on_warning=warnings.append) as (rate, count, blocks):
+            if count > LONGEST_S * rate:
+                raise DataError(where, f"lasts {count / rate:.0f} s", f"at most {LONGEST_S:g} s", "cut it")
+            samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
+        if not any(CANCELLING in warning for warning in warnings):
+            break
+        on_warning(f"{CANCELLING}; the left one is taken")
     track = track_pitch(samples, where)
     notes, tuning = transcribe_notes(track, where)
     if track.harmonic < _HARMONIC or track.first < _FIRST:

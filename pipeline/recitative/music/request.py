@@ -35,6 +35,7 @@ from recitative.stage import Mask
 TICKS_PER_STEP = 12
 QUARTERS_PER_MINUTE = 100.0  # of new pieces
 MAX_BARS = 1000
+NEW_BARS = 12
 TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}
 
@@ -197,8 +198,8 @@ def _given_on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
 
 @dataclass(frozen=True)
 class EditOptions:
-    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: new ones; voice:
-    that of a file to harmonize.
+    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: of a continuation
+    or a new piece, None: NEW_BARS; voice: that of a file to harmonize.
 
     Raises UsageError for options that exclude each other.
     """
@@ -206,7 +207,7 @@ class EditOptions:
     harmonize: str
     rewrite: str
     rewrite_bars: str
-    bars: int
+    bars: int | None = None
     voice: str = ""
     bars_name: str = "--rewrite-bars"  # in errors
 
@@ -217,11 +218,18 @@ class EditOptions:
             raise UsageError("--rewrite-bars: requires --rewrite with the voices")
         if self.voice and not self.harmonize:
             raise UsageError("--voice: requires --harmonize")
+        if self.bars and self.option:
+            remedy = "; --rewrite-bars FIRST-LAST chooses bars to regenerate" if self.rewrite else ""
+            raise UsageError(f"--bars: only for continuations and new pieces, not with {self.option}{remedy}")
 
     @property
     def option(self) -> str:
         """The option that requires a model that fills in notes; '' for none."""
         return "--harmonize" if self.harmonize else "--rewrite" if self.rewrite else ""
+
+    @property
+    def new_bars(self) -> int:
+        return self.bars or NEW_BARS
 
 
 def request_of(
@@ -239,7 +247,7 @@ def request_of(
         piece = _in_voices(piece, frames, log)
     bar = round(piece.notation.bar_quarters * frames.steps_per_quarter) if piece.notation.meter else frames.bar
     if not edit.rewrite:
-        return to_continue(piece, frames, edit.bars * bar)
+        return to_continue(piece, frames, edit.new_bars * bar)
     voices = list(range(frames.voices))
     if edit.rewrite != "all":
         voices = [voice_number(name, frames.voices) for name in edit.rewrite.split(",")]

@@ -37,7 +37,8 @@ Stereo = npt.NDArray[np.float32]
 
 
 def find_soundfont() -> Path | None:
-    """The soundfont in RECITATIVE_SOUNDFONT, otherwise the first in the usual folders or in pretty_midi; None without.
+    """The soundfont in RECITATIVE_SOUNDFONT, otherwise the first in the usual folders or in pretty_midi; None without
+    one, or without TinySoundFont, which plays it.
 
     Raises UsageError if the variable does not name a file.
     """
@@ -46,6 +47,8 @@ def find_soundfont() -> Path | None:
         if not Path(named).is_file():
             raise UsageError(f"{ENVIRONMENT}: '{named}' is not a file; an sf2 or sf3 file; correct it or unset it")
         return Path(named)
+    if not importlib.util.find_spec("tinysoundfont"):
+        return None
     spec = importlib.util.find_spec("pretty_midi")
     folders = [*FOLDERS, *([Path(spec.origin).parent] if spec and spec.origin else [])]
     found = (path for folder in folders for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES)
@@ -91,6 +94,20 @@ def place(voice: int, voices: int) -> float:
 
 def _open_synth(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> Any:
     """A synthesizer with program and panning on the channel of each voice."""
+    synth, number = load_soundfont(soundfont, sample_rate)
+    programs = [program] if isinstance(program, int) else program
+    for voice in range(piece.voices):
+        channel, chosen = _CHANNELS[voice % len(_CHANNELS)], programs[min(voice, len(programs) - 1)]
+        try:
+            synth.program_select(channel, number, 0, chosen)
+        except RuntimeError:
+            raise UsageError(f"{soundfont}: has no program {chosen}; 0 to 127; choose one that it has") from None
+        synth.control_change(channel, _PAN, round(64 + 40 * place(voice, piece.voices)))
+    return synth
+
+
+def load_soundfont(soundfont: Path, sample_rate: int) -> tuple[Any, int]:
+    """A synthesizer with a soundfont, and the number of the soundfont in it. Raises what ``play`` raises."""
     try:
         import tinysoundfont
     except ImportError:
@@ -104,15 +121,7 @@ def _open_synth(piece: Piece, soundfont: Path, sample_rate: int, program: int | 
     except Exception as error:  # the binding raises any error of its C code
         found = f"is not a soundfont ({error})" if soundfont.is_file() else "does not exist"
         raise DataError(str(soundfont), found, "an sf2 or sf3 file", "give another one") from None
-    programs = [program] if isinstance(program, int) else program
-    for voice in range(piece.voices):
-        channel, chosen = _CHANNELS[voice % len(_CHANNELS)], programs[min(voice, len(programs) - 1)]
-        try:
-            synth.program_select(channel, number, 0, chosen)
-        except RuntimeError:
-            raise UsageError(f"{soundfont}: has no program {chosen}; 0 to 127; choose one that it has") from None
-        synth.control_change(channel, _PAN, round(64 + 40 * place(voice, piece.voices)))
-    return synth
+    return synth, number
 
 
 # Additive synthesis
