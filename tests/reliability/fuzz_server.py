@@ -39,9 +39,8 @@ from recitative.model.export import export_model
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Limits
-from recitative.serve.app import Service
+from recitative.serve.app import Server, Service
 from recitative.serve.models import ServedModel
-from recitative.serve.server import Server
 
 TIMEOUT_S = 120.0
 KINDS = ("recognizer", "classifier", "forecaster", "music", "events")

@@ -51,10 +51,9 @@ from recitative.model.export import export_model
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Access, Limits
-from recitative.serve.app import Service
+from recitative.serve.app import Server, Service
 from recitative.serve.decoder import Decoders
 from recitative.serve.models import ServedModel
-from recitative.serve.server import Server
 
 RATE = tiny.RATE
 post = partial(httpx.post, timeout=60)  # a process that decodes may have to start

@@ -14,9 +14,8 @@ import typer
 import yaml
 
 from recitative.cli.main import app
-from recitative.serve.app import build_app
+from recitative.serve.app import Server, build_app
 from recitative.serve.models import ServedModel
-from recitative.serve.server import Server
 from test_printed_commands import problem
 
 ROOT = Path(__file__).parents[2]

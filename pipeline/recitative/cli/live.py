@@ -360,8 +360,7 @@ def serve(
 
     from recitative.asr.stream import EndpointRules
     from recitative.serve.access import LOOPBACK, Access, Limits
-    from recitative.serve.app import Service
-    from recitative.serve.server import Server
+    from recitative.serve.app import Server, Service
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key: give both or neither")

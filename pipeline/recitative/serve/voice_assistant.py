@@ -27,7 +27,7 @@ from recitative.serve.models import RAW_TEXT, ServedModel
 from recitative.serve.streams import Events, LiveStream, checked_rate
 
 if TYPE_CHECKING:
-    from recitative.serve.server import Server
+    from recitative.serve.app import Server
 
 MALFORMED = "an event is malformed: must be a line of JSON, its data and its payload, as in the Wyoming protocol"
 ATTRIBUTION = Attribution(name="Recitative", url="")
