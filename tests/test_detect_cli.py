@@ -22,7 +22,7 @@ RATE = small_forecaster.RATE
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Data directories of hums, a model that knows them, its file, and a hum with another tone from 1.5 to 2.5 s."""
-    folder = tmp_path_factory.mktemp("watch")
+    folder = tmp_path_factory.mktemp("detect")
     train = small_forecaster.write_corpus(folder / "train", seed=1)
     dev = small_forecaster.write_corpus(folder / "dev", count=3, seed=2)
     small_forecaster.write_corpus(folder / "other", count=3, seed=3, tone_hz=1200.0)
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_stretch_that_is_unusual_is_printed_with_its_times(folder):
-    lines = [line.split("\t") for line in run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx").lines]
+    lines = [line.split("\t") for line in run("detect", folder / "mixed.wav", "--model", folder / "hum.onnx").lines]
     longest = max(lines, key=lambda line: float(line[2]) - float(line[1]))
     assert longest[0] == str(folder / "mixed.wav")
     assert float(longest[1]) == pytest.approx(1.5, abs=0.1)
@@ -46,7 +46,7 @@ def test_the_stretch_that_is_unusual_is_printed_with_its_times(folder):
 
 def test_a_folder_and_its_file_find_the_same(folder):
     first, second = (
-        run("watch", folder / "mixed.wav", "--model", folder / model, "--format", "json").json[0]
+        run("detect", folder / "mixed.wav", "--model", folder / model, "--format", "json").json[0]
         for model in ("exp/model", "hum.onnx")
     )
     assert first["duration"] == second["duration"] == 4.0
@@ -80,7 +80,7 @@ def test_scores_do_not_depend_on_the_blocks_of_a_recording(folder, block_s):
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
 
 
-def test_a_recording_of_another_rate_and_two_channels_is_watched_as_the_model_hears_it(folder, tmp_path):
+def test_a_recording_of_another_rate_and_two_channels_is_scored_as_the_model_hears_it(folder, tmp_path):
     samples, _ = soundfile.read(folder / "mixed.wav")
     twice = np.repeat(samples, 2)  # 8 kHz; what is above 2 kHz is filtered away
     soundfile.write(tmp_path / "stereo.wav", np.stack([twice, twice], axis=1), 2 * RATE)
@@ -106,7 +106,8 @@ def test_alarms_are_runs_of_windows_above_the_limit(folder):
 
 
 def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder):
-    assert run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--limit", "1e6").out == ""
+    for verb in ("detect", "watch"):  # the older name
+        assert run(verb, folder / "mixed.wav", "--model", folder / "hum.onnx", "--limit", "1e6").out == ""
 
 
 def test_the_limit_of_a_model_is_learned_again(folder, tmp_path):
@@ -114,7 +115,7 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path):
     shutil.copytree(folder / "exp" / "model", model)
     for name in ("threshold.json", "SHA256SUMS"):
         (model / name).unlink()
-    refused = refusal("watch", folder / "mixed.wav", "--model", model)
+    refused = refusal("detect", folder / "mixed.wav", "--model", model)
     assert "has no threshold; give --limit, or run 'recitative anomaly threshold'" in refused
     learned = run("forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2)
     assert "20.00% of them may be above" in learned.out
@@ -129,9 +130,9 @@ def test_another_window_and_score_are_learned_without_training_again(folder, tmp
     write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
     more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
     run("forecaster", "threshold", model, dev, *more)
-    watching = load_model(model, FORECASTER).settings.detection
-    assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
-    lines = run("watch", tmp_path / "click.wav", "--model", model).lines
+    detection = load_model(model, FORECASTER).settings.detection
+    assert (detection.window_s, detection.score, detection.false_alarms) == (0.03, "surprise", 0.0)
+    lines = run("detect", tmp_path / "click.wav", "--model", model).lines
     spans = [tuple(map(float, line.split("\t")[1:3])) for line in lines]
     assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
     refused = refusal("forecaster", "threshold", model, dev, "--window-s", 0.001)
@@ -153,7 +154,7 @@ def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, suffix):
     path = tmp_path / f"mixed.{suffix}"
-    run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--picture", path)
+    run("detect", folder / "mixed.wav", "--model", folder / "hum.onnx", "--picture", path)
     if suffix == "png":
         assert path.read_bytes().startswith(b"\x89PNG")
         return
@@ -170,7 +171,7 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     soundfile.write(tmp_path / "short.wav", np.zeros(10), RATE)
     files = (tmp_path / "broken.wav", tmp_path / "short.wav", folder / "mixed.wav")
-    ran = run("watch", *files, "--model", folder / "hum.onnx", status=1)
+    ran = run("detect", *files, "--model", folder / "hum.onnx", status=1)
     assert str(folder / "mixed.wav") in ran.out
     assert "broken.wav: is not audio that can be read" in ran.err
     assert "short.wav: lasts 0.0025 s; at least 0.105 s, which the model judges together" in ran.err
@@ -178,8 +179,8 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
-    (("watch", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a forecaster's folder"),
-    (("watch", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
+    (("detect", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a forecaster's folder"),
+    (("detect", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
     (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline requires --unusual"),
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
      "unknown setting 'model.horizont'; did you mean 'horizon'?"),
@@ -194,4 +195,4 @@ def test_wrong_usage_is_one_line(tmp_path, monkeypatch, arguments, status, messa
     (("--picture", "p.gif"), "p.gif: cannot write a figure as '.gif'; .svg or .png"),
 ])  # fmt: skip
 def test_a_picture_that_cannot_be_is_refused_before_anything_is_heard(folder, more, message):
-    assert message in refusal("watch", folder / "mixed.wav", *more, "--model", folder / "hum.onnx")
+    assert message in refusal("detect", folder / "mixed.wav", *more, "--model", folder / "hum.onnx")
