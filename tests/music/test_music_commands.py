@@ -159,6 +159,13 @@ def test_results_replace_neither_what_was_given_nor_each_other(place, capsys):
 
 def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
+    pitches = (63, 68, 72, 73, 68)
+    flats = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate(pitches)], 4, 100.0, "flats")
+    write_wav(place / "flats.wav", sing(flats, CLEAN), RATE)
+    run("melody flats.wav --tempo 100")
+    said = capsys.readouterr()
+    assert "Ab major" in said.err
+    assert [line.split()[2] for line in said.out.splitlines()[1:]] == ["Eb4", "Ab4", "C5", "Db5", "Ab4"]
     tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 62, 60))], 4, 100.0, "hum")
     write_wav(place / "hum.wav", sing(tune, CLEAN), RATE)
     run("melody hum.wav --tempo 100 --output hum.musicxml --picture hum.png")
@@ -279,6 +286,12 @@ def test_silence_and_a_missing_microphone_are_told(place, capsys, monkeypatch):
     assert "error: the microphone needs the package 'sounddevice'" in capsys.readouterr().err
 
 
+def test_a_recording_that_cannot_be_read_is_named_before_anything_is_prepared(place, capsys, monkeypatch):
+    monkeypatch.setattr(Answers, "prepare", lambda self: pytest.fail("it was prepared"))
+    run("music listen --input none.wav --model models/fills.onnx --voice 1 --no-play", DATA)
+    assert "error: none.wav: does not exist" in capsys.readouterr().err
+
+
 def test_phrases_wait_for_their_answers_and_are_left_out_if_too_many_wait(tmp_path, monkeypatch, capsys):
     may_go_on, heard = threading.Event(), []
 
@@ -360,6 +373,11 @@ def test_the_same_seed_gives_the_same_bytes_with_and_without_pytorch(place):
 def test_a_key_is_kept(place):
     run("generate music --model models/continues --bars 8 --key G --temperature 100 --output a --no-sound")
     assert {note.pitch % 12 for note in notes("a/piece.mid")} <= {7, 9, 11, 0, 2, 4, 6}
+
+
+def test_a_file_that_is_given_twice_is_continued_once(place, capsys):
+    run("generate music songs/song.mid songs/song.mid --model models/continues.onnx --bars 1 --output a --no-sound")
+    assert capsys.readouterr().out == "a/song.mid\n"
 
 
 def test_good_files_are_written_despite_broken_ones(place, capsys):

@@ -19,6 +19,7 @@ from recitative.music.piece import (
     from_grid,
     key_of,
     phrase_ends,
+    pitch_name,
     separated,
     tied,
     to_grid,
@@ -203,3 +204,9 @@ def test_phrases_end_at_long_notes_and_rests():
     notes = [Note(int(start), 60, length) for start, length in zip(starts, lengths, strict=True)]
     assert phrase_ends(Piece.of(notes, 4, 100.0, "x")) == [20, 52, 53]
     assert velocities(Piece((), 4)) == []
+
+
+def test_a_pitch_has_the_name_of_its_key() -> None:
+    assert [pitch_name(pitch) for pitch in (0, 60, 61, 66, 70, 127)] == ["C-1", "C4", "C#4", "F#4", "Bb4", "G9"]
+    assert [pitch_name(pitch, -6) for pitch in (59, 66, 70, 71)] == ["Cb4", "Gb4", "Bb4", "Cb5"]  # G flat major
+    assert [pitch_name(pitch, 5) for pitch in (60, 70)] == ["B#3", "A#4"]  # B major

@@ -472,7 +472,7 @@ def music(
 
     exhibits: list[Exhibit] = []
     problems: list[Problem] = []
-    for path in files or (None,):
+    for path in dict.fromkeys(files or (None,)):
         try:
             piece, heard = _read(path, generator.steps_per_quarter, tempo) if path else (None, None)
             given, name = prepare(piece) if piece else None, path.stem if path else NEW

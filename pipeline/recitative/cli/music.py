@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from recitative import pretrained
 from recitative.atomic import write_bytes, write_text
-from recitative.audio.files import Samples, write_wav
+from recitative.audio.files import Samples, inspect, is_stream, write_wav
 from recitative.audio.live import Speaker
 from recitative.cli.generate import (
     PAGE,
@@ -236,10 +236,10 @@ def melody(
 
 
 def _rows(found: Melody) -> list[dict[str, float | int | str]]:
-    quarter = found.piece.steps_per_quarter
+    quarter, fifths = found.piece.steps_per_quarter, notated(found.piece).notation.fifths or 0
     return [
         {
-            "start": round(note.start_s, 3), "end": round(note.end_s, 3), "note": pitch_name(note.pitch),
+            "start": round(note.start_s, 3), "end": round(note.end_s, 3), "note": pitch_name(note.pitch, fifths),
             "pitch": note.pitch, "cents": round(note.cents), "quarter": written.start / quarter,
             "length": written.length / quarter,
         }
@@ -311,9 +311,11 @@ def listen(
     is_live = realtime or str(input or "-") == "-"
     soundfont = output.open_soundfont(generator.voices, played=speaker is not None)
     answers = Answers(generator, output, tempo, transpose, speaker, is_live=is_live, key=key, soundfont=soundfont)
-    if not input:
-        with open_device(device, _BLOCK_S):  # its errors first
+    if not input:  # its errors first
+        with open_device(device, _BLOCK_S):
             pass
+    elif not is_stream(str(input)):
+        inspect(input)
     answers.prepare()
     try:
         with open_source(input, rate, device, _BLOCK_S, realtime) as live:

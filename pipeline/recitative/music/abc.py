@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from recitative.errors import DataError
-from recitative.music.piece import HIGHEST, LETTERS, LOWEST, Notation, Note, Piece
+from recitative.music.piece import HIGHEST, LETTERS, LOWEST, NATURALS, Notation, Note, Piece
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 
@@ -114,7 +114,6 @@ def key_signature(text: str) -> Mapping[str, int]:
 # Ca for augmented, and the bass as a lowercase letter with + for a sharp: D/f+.
 
 LOWEST_ROOT = 48  # C3; roots are in the octave from here
-_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ROOT_SIGNS = {"": 0, "#": 1, "+": 1, "b": -1, "-": -1}
 _QUALITIES: dict[str, tuple[int, ...]] = {
     "": (0, 4, 7), "maj": (0, 4, 7), "M": (0, 4, 7),
@@ -139,11 +138,11 @@ def chord_pitches(symbol: str) -> tuple[int, ...]:
     quality = _QUALITIES.get(match["quality"]) if match else None
     if match is None or quality is None:
         raise ValueError(f"chord '{symbol}' is not understood")
-    root = LOWEST_ROOT + (_NATURALS[match["root"]] + _ROOT_SIGNS[match["sign"]]) % 12
+    root = LOWEST_ROOT + (NATURALS[match["root"]] + _ROOT_SIGNS[match["sign"]]) % 12
     pitches = tuple(root + interval for interval in quality)
     if match["bass"] is None:
         return pitches
-    below = (root - _NATURALS[match["bass"].upper()] - _ROOT_SIGNS[match["bass_sign"]]) % 12
+    below = (root - NATURALS[match["bass"].upper()] - _ROOT_SIGNS[match["bass_sign"]]) % 12
     return pitches if below == 0 else (root - below, *pitches)
 
 
@@ -277,7 +276,7 @@ class VoiceReader:
             if accidental:
                 self._altered[letter] = ACCIDENTALS[accidental]
             shift = self._altered.get(letter, self._key.get(letter, 0))
-            pitch = _MIDDLE_C + 12 * octave + _NATURALS[letter] + shift  # octave 0 begins at middle C
+            pitch = _MIDDLE_C + 12 * octave + NATURALS[letter] + shift  # octave 0 begins at middle C
             if not accidental:
                 pitch = self._held.get((letter, octave), pitch)
             if not LOWEST <= pitch <= HIGHEST:

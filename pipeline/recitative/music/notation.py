@@ -16,18 +16,17 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from recitative.music.piece import (
-    LETTERS,
     VELOCITY,
     Note,
     Piece,
     fifths_of,
     key_of,
     signature_name,
+    spelled,
     to_grid,
     velocities,
 )
 
-_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _DIVISIONS = (4, 8, 12, 24)  # of a quarter note: sixteenths, and the first that fits exactly
 _VALUES = {
     "whole": Fraction(4), "half": Fraction(2), "quarter": Fraction(1), "eighth": Fraction(1, 2),
@@ -140,14 +139,6 @@ def _note_values(divisions: int) -> dict[int, tuple[str, bool, bool]]:
             if length.denominator == 1:
                 found.setdefault(int(length), (name, dotted, triplet))
     return found
-
-
-def spelled(pitch: int, fifths: int) -> tuple[str, int, int]:
-    """A MIDI pitch in a key signature -> (letter, semitones of its accidental, octave; middle C is in octave 4)."""
-    place = next(n for n in range(fifths - 3, fifths + 9) if (7 * n - pitch) % 12 == 0)
-    alter, letter = divmod(place + 1, 7)
-    name = LETTERS[letter]
-    return name, alter, (pitch - alter - _NATURALS[name]) // 12 - 1
 
 
 # MusicXML (W3C, version 4.0)

@@ -203,12 +203,13 @@ def tonic_of(fifths: int, minor: bool) -> int:
 
 
 LETTERS = "FCGDAEB"  # on the line of fifths
+NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
 
 
 def tonic_name(place: int) -> str:
     """A note by its place on the line of fifths: 0 is C, 1 G, -2 Bb, 6 F#."""
     signs, letter = divmod(place + 1, 7)
-    return LETTERS[letter] + ("#" * signs if signs > 0 else "b" * -signs)
+    return LETTERS[letter] + ("#" * signs or "b" * -signs)
 
 
 def signature_name(fifths: int, minor: bool) -> str:
@@ -221,9 +222,17 @@ def key_name(tonic: int, minor: bool) -> str:
     return f"{tonic_name(fifths_of(tonic, minor) + (3 if minor else 0))} {'minor' if minor else 'major'}"
 
 
-def pitch_name(pitch: int) -> str:
-    """A MIDI pitch, such as C4 (60) or F#4."""
-    return f"{tonic_name((pitch * 7 + 3) % 12 - 3)}{pitch // 12 - 1}"
+def spelled(pitch: int, fifths: int) -> tuple[str, int, int]:
+    """A MIDI pitch in a key signature -> (letter, semitones of its accidental, octave; middle C is in octave 4)."""
+    place = (7 * pitch - fifths + 3) % 12 + fifths - 3
+    alter, letter = divmod(place + 1, 7)
+    return LETTERS[letter], alter, (pitch - alter) // 12 - 1
+
+
+def pitch_name(pitch: int, fifths: int = 0) -> str:
+    """A MIDI pitch in a key signature, such as C4 (60) or F#4."""
+    letter, alter, octave = spelled(pitch, fifths)
+    return f"{letter}{'#' * alter or 'b' * -alter}{octave}"
 
 
 def transposed(piece: Piece, semitones: int) -> Piece:

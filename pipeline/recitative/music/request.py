@@ -18,6 +18,7 @@ from recitative.music.frames import as_sets
 from recitative.music.piece import (
     HIGHEST,
     LOWEST,
+    NATURALS,
     SILENT,
     VOICES,
     Key,
@@ -36,7 +37,6 @@ TICKS_PER_STEP = 12
 QUARTERS_PER_MINUTE = 100.0  # of new pieces
 MAX_BARS = 1000
 NEW_BARS = 12
-TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}
 
 
@@ -67,7 +67,7 @@ def parse_key(text: str, name: str = "--key") -> Key | None:
     found = re.fullmatch(r"([A-Ga-g])([#b♯♭]?)\s*(m|min|minor|maj|major|)", text.strip())
     if not found:
         raise UsageError(f"{name} {text}: not a key; use one such as C, Bb, F#m or 'e minor'")
-    return Key((TONICS[found[1].lower()] + ACCIDENTALS[found[2]]) % 12, found[3] in ("m", "min", "minor"))
+    return Key((NATURALS[found[1].upper()] + ACCIDENTALS[found[2]]) % 12, found[3] in ("m", "min", "minor"))
 
 
 MIN_IN_KEY = 0.7  # fraction of the given notes, by their lengths
@@ -312,7 +312,7 @@ def _melody(piece: Piece, chosen: str, voice: int, frames: FrameSettings, log: C
     name = piece.notation.part(number)
     source += f" ('{name}')" if name else ""
     role = VOICES[voice] if frames.voices == len(VOICES) else f"voice {voice + 1}"
-    span = f"{len(notes)} notes from {pitch_name(low)} to {pitch_name(high)}"
+    span = f"{len(notes)} note{'s' * (len(notes) > 1)} from {pitch_name(low)} to {pitch_name(high)}"
     log(f"{piece.name}: {source} is the {role}: {span}")
     lowest, highest = voice_ranges(frames)[voice]
     if frames.ranges and not lowest <= low <= high <= highest:
