@@ -49,7 +49,7 @@ def test_a_missing_part_of_the_runtime_is_an_error(monkeypatch: pytest.MonkeyPat
     assert findings["runtime"] == {
         "status": "error", "what": "runtime", "found": "lacks soxr", "remedy": "run 'pip install .' again",
     }  # fmt: skip
-    assert (findings["serve"]["status"], findings["serve"]["remedy"]) == ("note", "pip install '.[serve]'")
+    assert (findings["serve"]["status"], findings["serve"]["remedy"]) == ("note", "pip install 'recitative[serve]'")
     assert "fastapi" in findings["serve"]["found"]
 
 

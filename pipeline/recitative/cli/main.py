@@ -143,7 +143,7 @@ def _packages() -> Iterator[Finding]:
         missing = [name for name in names if not installed_version(name)]
         if missing:
             found = f"not installed ({purpose}): {', '.join(missing)}"
-            yield Finding("note", extra, found, f"pip install '.[{extra}]'")
+            yield Finding("note", extra, found, f"pip install 'recitative[{extra}]'")
         else:
             yield Finding("ok", extra, ", ".join(f"{name} {installed_version(name)}" for name in names))
 
@@ -151,7 +151,9 @@ def _packages() -> Iterator[Finding]:
 def _torch() -> Finding:
     """Whether torch and torchaudio load together, and on what they compute."""
     if not installed_version("torch"):
-        return Finding("note", "torch", "not installed: models run, but cannot be trained", "pip install '.[train]'")
+        return Finding(
+            "note", "torch", "not installed: models run, but cannot be trained", "pip install 'recitative[train]'"
+        )
     try:
         torch = import_module("torch")
         import_module("torchaudio")
