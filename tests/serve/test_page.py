@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -79,7 +80,7 @@ def assert_usable(page: browser.Page) -> None:
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_page_hears_words_and_sounds_and_transcribes_recordings_with_hot_words(sounds, microphone):
+def test_the_page_hears_words_and_sounds_and_transcribes_recordings_with_hot_words(sounds, microphone, tmp_path):
     recording = DIGITS / "af_alloy-00.ogg"
     with serving("an4-streaming", *sounds) as url, browser.open_page(f"{url}/", microphone) as page:
         page.wait_for("!document.getElementById('live').hidden", SLOW_S)
@@ -104,6 +105,19 @@ def test_the_page_hears_words_and_sounds_and_transcribes_recordings_with_hot_wor
         assert shown == transcript(url, recording, hotwords="oh:20") != transcript(url, recording)
         assert page.run("document.querySelectorAll('#transcript .word').length") == len(shown.split())
 
+        for style in ("srt", "vtt"):
+            found = page.download(f"[data-format={style}]", "", made(tmp_path / style)).read_text()
+            assert found == transcript(url, recording, hotwords="oh:20", response_format=style)
+        page.run("document.querySelector('#transcript .word').textContent = 'A < b'")
+        page.run("document.querySelector('#transcript .word').after(' hello')")
+        edited = json.loads(page.download("[data-format=json]", "", made(tmp_path / "json")).read_text())
+        assert (edited["schema"], edited["model"], edited["file"]) == (1, "an4-streaming", "af_alloy-00.ogg")
+        first, added, second = edited["segments"][0]["words"][:3]
+        assert (first["word"], added["word"], added["confidence"]) == ("A < b", "hello", None)
+        assert (added["start"], added["end"]) == (first["end"], second["start"])
+        assert edited["segments"][0]["text"].startswith(f"A < b hello {second['word']}")
+        assert "A &lt; b hello" in page.download("[data-format=vtt]", "", made(tmp_path / "edited")).read_text()
+
         assert page.run("document.getElementById('problem').hidden")
         page.fill("#hotwords", "oh:99")
         page.click("#again")
@@ -118,8 +132,13 @@ def transcript(url: str, recording: Path, **fields: str) -> str:
     answer = httpx.post(
         f"{url}/v1/audio/transcriptions", data=fields, files={"file": recording.read_bytes()}, timeout=SLOW_S
     )
-    text: str = answer.json()["text"]
+    text: str = answer.text if "response_format" in fields else answer.json()["text"]
     return text
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_the_page_needs_nothing_from_elsewhere():

@@ -1,7 +1,8 @@
 // Transcripts of recordings: playable, editable, to download.
 import { $, call, make, remember, save, takeDrops, tell } from "./page.js";
+import { cuesOf } from "./subtitles.js";
 
-let recording = null; // { file, segments: [{ start, end, words, line }] }
+let recording = null; // { file, model, segments: [{ start, end, line }] }
 
 export function offerRecordings(models) {
   const recognizers = models.filter((model) => model.kind === "recognizer");
@@ -12,7 +13,7 @@ export function offerRecordings(models) {
 
 async function transcribe(file) {
   tell("");
-  const current = (recording = { file, segments: [] });
+  const current = (recording = { file, model: $("recognizer").value, segments: [] });
   $("transcript").replaceChildren();
   $("downloads").hidden = $("how").hidden = true;
   $("progress").hidden = false;
@@ -28,6 +29,7 @@ async function transcribe(file) {
     if (!current.segments.length) tell("No words were found in this recording.");
   } catch (error) {
     if (recording === current) tell(error.message);
+    if (recording === current && !current.segments.length) $("player").hidden = true;
   }
   if (recording !== current) return;
   $("progress").hidden = true;
@@ -61,12 +63,12 @@ function heard(event) {
     const span = make("span", {
       class: word.confidence < 0.5 ? "word unsure" : "word",
       title: `${clock(word.start, ".")}, confidence ${Math.round(100 * word.confidence)} %`,
-      "data-start": word.start, "data-end": word.end,
+      "data-start": word.start, "data-end": word.end, "data-confidence": word.confidence,
     }, word.word);
     line.append(span, " ");
   }
   $("transcript").append(line);
-  recording.segments.push({ ...event, line });
+  recording.segments.push({ start: event.start, end: event.end, line });
   if ($("player").duration) $("progress").value = event.end / $("player").duration;
 }
 
@@ -95,22 +97,51 @@ $("again").addEventListener("click", () => transcribe(recording.file));
 
 const writers = {
   txt: (segments) => segments.map((s) => s.text).join("\n") + "\n",
-  srt: (segments) => segments.map((s, i) => `${i + 1}\n${subtitle(s, ",")}`).join("\n"),
-  vtt: (segments) => "WEBVTT\n\n" + segments.map((s) => subtitle(s, ".")).join("\n"),
-  json: (segments) => JSON.stringify({ file: recording.file.name, segments }, null, 2) + "\n",
+  srt: (segments) => cuesOf(segments).map((cue, i) => `${i + 1}\n${subtitle(cue, ",")}`).join("\n"),
+  vtt: (segments) => "WEBVTT\n\n" + cuesOf(segments).map((cue) => subtitle({ ...cue, lines: cue.lines.map(escaped) }, ".")).join("\n"),
+  json: (segments) =>
+    JSON.stringify({ schema: 1, model: recording.model, file: recording.file.name, segments }, null, 2) + "\n",
 };
 
 $("downloads").addEventListener("click", ({ target }) => {
   const format = target.dataset.format;
   if (!format) return;
-  const segments = recording.segments.map(({ start, end, words, line }) =>
-    ({ start, end, text: line.textContent.trim().replace(/\s+/g, " "), words }));
+  const segments = recording.segments.map((segment) => {
+    const words = wordsOf(segment);
+    return { start: segment.start, end: segment.end, text: words.map(({ word }) => word).join(" "), words };
+  });
   save(writers[format](segments), `${recording.file.name.replace(/\.[^.]*$/, "")}.${format}`);
 });
 
-function subtitle({ start, end, text }, comma) {
-  return `${clock(start, comma)} --> ${clock(end, comma)}\n${text}\n`;
+// The words of a segment as they are now. One that was written between others has the time between them.
+function wordsOf({ start, end, line }) {
+  const words = [], texts = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
+  let open = null; // the word that the next text continues
+  while (texts.nextNode()) {
+    const { data, parentElement } = texts.currentNode, heard = parentElement.closest(".word")?.dataset;
+    for (const text of heard ? [data] : data.match(/\s+|\S+/g) ?? []) {
+      if (/^\s/.test(text)) open = null;
+      if (!text.trim()) continue;
+      if (!open) words.push((open = { word: "", start: null, end: null, confidence: null }));
+      open.word += text.trim().replace(/\s+/g, " ");
+      open.start ??= heard ? Number(heard.start) : null;
+      open.end = heard ? Number(heard.end) : open.end;
+      open.confidence ??= heard ? Number(heard.confidence) : null;
+      if (/\s$/.test(text)) open = null;
+    }
+  }
+  for (const [i, word] of words.entries()) {
+    word.start ??= words[i - 1]?.end ?? start;
+    word.end ??= words.slice(i + 1).find((later) => later.start !== null)?.start ?? end;
+  }
+  return words;
 }
+
+function subtitle({ start, end, lines }, comma) {
+  return `${clock(start, comma)} --> ${clock(end, comma)}\n${lines.join("\n")}\n`;
+}
+
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function clock(seconds, comma) {
   const ms = Math.round(1000 * seconds);
