@@ -75,7 +75,7 @@ class Client:
             known = parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and parts.port != 0
         except ValueError:  # the port is not a number
             known = False
-        if not known or parts.query or parts.fragment or parts.username:
+        if not known or parts.query or parts.fragment or parts.username or not url.isprintable() or " " in url:
             raise UsageError(f"server {url!r}: is no address; give one such as {DEFAULT_URL}")
         if token and not (token.isascii() and token.isprintable() and " " not in token):
             raise UsageError("the token of a server has ASCII characters without blanks only")

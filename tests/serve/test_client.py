@@ -205,7 +205,9 @@ def test_a_server_that_is_gone_in_mid_stream_is_told(end):
         stream.accept(samples(), RATE)
 
 
-@pytest.mark.parametrize("url", ["", "http://", "ftp://x", "http://x:port", "http://x?a=b", "http://me:secret@x"])
+@pytest.mark.parametrize(
+    "url", ["", "http://", "ftp://x", "http://x:port", "http://x?a=b", "http://me:secret@x", "http://a b"]
+)
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(UsageError, match=r"is no address; give one such as http://127\.0\.0\.1:2700"):
         Client(url)

@@ -650,6 +650,17 @@ def test_a_server_without_a_recognizer_serves_its_kinds_and_says_what_it_lacks(o
         assert post(f"{service.url}/v1/audio/classifications", files=file).status_code == 200
 
 
+def test_a_recognizer_that_needs_whole_recordings_says_so_to_live_clients(tmp_path):
+    export_model(tiny.recognizer(seed=2), tmp_path / "whole.onnx")
+    server = Server([ServedModel.load(tmp_path / "whole.onnx")])
+    with (
+        fuzz_server.running(Service(server)) as service,
+        connect(web_socket(service, "/v1/stream?model=whole.onnx")) as live,
+    ):
+        told = json.loads(live.recv(30))["message"]
+    assert told == "model 'whole.onnx': does not stream; send recordings to /v1/audio/transcriptions"
+
+
 def test_a_model_that_cannot_be_served_is_refused(tmp_path):
     export_model(every_kind.make("g2p"), tmp_path / "g2p.onnx")
     with pytest.raises(
@@ -821,10 +832,18 @@ def test_pages_of_other_servers_cannot_use_one_on_this_machine(service, headers,
 
 
 def test_an_origin_that_is_allowed_may_read_the_answers(recognizer):
-    with serving(recognizer, access=Access(origins=("https://captions.example",))) as service:
-        answer = httpx.get(f"{service.url}/v1/models", headers={"Origin": "https://captions.example"})
-        assert answer.headers["access-control-allow-origin"] == "https://captions.example"
-        assert httpx.get(f"{service.url}/v1/models", headers={"Origin": "https://other.example"}).status_code == 403
+    with serving(recognizer, access=Access(token="secret", origins=("https://captions.example",))) as service:
+        url, known = f"{service.url}/v1/models", {"Origin": "https://captions.example"}
+        answer = httpx.get(url, headers={**known, "Authorization": "Bearer secret"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, known["Origin"])
+        question = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+        answer = httpx.options(url, headers={**known, **question})  # a browser's, before it sends the token
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, known["Origin"])
+        assert "Authorization" in answer.headers["access-control-allow-headers"]
+        assert httpx.get(url, headers=known).status_code == 401
+        for method, more in (("OPTIONS", question), ("GET", {"Authorization": "Bearer secret"})):
+            answer = httpx.request(method, url, headers={"Origin": "https://other.example", **more})
+            assert answer.status_code == 403
 
 
 # The command
@@ -911,4 +930,7 @@ def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recit
     assert (done.returncode, done.stderr) == (2, "error: --certificate and --key: give both or neither\n")
     done = recitative("serve", "--model", model, "--certificate", __file__, "--key", __file__)
     told = "error: --certificate, --key: are no certificate and its key in PEM files (not PEM)\n"
+    assert (done.returncode, done.stderr) == (2, told)
+    done = recitative("serve", "--model", model, "--port", port, "--allow-origin", "http://a.example/")
+    told = "error: --allow-origin http://a.example/: must be such as https://example.com, without a path, or '*'\n"
     assert (done.returncode, done.stderr) == (2, told)

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import Headers, QueryParams
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recitative.errors import UsageError, printable
@@ -24,6 +24,10 @@ log = logging.getLogger("uvicorn.error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # No token is needed for the probes and for the page, which asks for it; all under /page/ belongs to the page.
 OPEN = ("/healthz", "/readyz", "/")
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+}
 DENIALS = {
     "host": "this server is only for this machine; call it localhost or 127.0.0.1",
     "origin": "a page on another server must not use this one; see --allow-origin",
@@ -62,12 +66,24 @@ class Access:
 
     host:    the address at which the server listens
     token:   clients must send it; '' = no token is needed
-    origins: pages on other servers that may use this one
+    origins: of pages on other servers that may use this one: 'https://example.com'; 'null': local files; '*': all
+
+    Raises UsageError for what no page has as its origin.
     """
 
     host: str = "127.0.0.1"
     token: str = ""
     origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            parts = _split(origin)
+            if origin not in ("*", "null") and (
+                not parts.scheme or origin != f"{parts.scheme}://{parts.netloc.lower()}"
+            ):
+                raise UsageError(
+                    f"--allow-origin {origin}: must be such as https://example.com, without a path, or '*'"
+                )
 
     def refusal(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_open: bool = False) -> str:
         """Why a request is refused: 'host', 'origin' or 'token'; '' if it is allowed.
@@ -112,7 +128,9 @@ class Gate:
             return
         headers, query = Headers(scope=scope), QueryParams(scope.get("query_string", b""))
         path = scope["path"]
-        is_open = scope["type"] == "http" and (path in OPEN or path.startswith("/page/"))
+        # Browsers ask without a token whether a page on another server may send one.
+        is_preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
+        is_open = scope["type"] == "http" and (path in OPEN or path.startswith("/page/") or is_preflight)
         if why := self.access.refusal(headers, query, is_open=is_open):
             self.metrics.refused.labels(why).inc()
             await _deny(scope, receive, send, why)
@@ -123,7 +141,8 @@ class Gate:
             log_refusal(scope, self._too_large)
             await JSONResponse(error_body(self._too_large), 413)(scope, receive, send)
             return
-        await self.app(scope, self._limited(receive), self._with_origin(send, headers.get("origin", "")))
+        app = Response(status_code=204, headers=PREFLIGHT) if is_preflight else self.app
+        await app(scope, self._limited(receive), self._with_origin(send, headers.get("origin", "")))
 
     @property
     def _too_large(self) -> str:

@@ -98,11 +98,10 @@ class ServedModel:
         return self.endpoint.answer(self.runner, content, check)
 
     def stream(self, options: StreamOptions, rules: EndpointRules) -> NetworkStream[Any]:
-        """A new stream of live audio. Raises UsageError, DataError for what the model cannot do."""
+        """A new stream of live audio, of a model that streams. Raises UsageError, DataError for what it cannot do."""
         if options.keywords:
             return self.spotter(options.keywords).stream()
-        if not self.streams or self.endpoint.stream is None:
-            raise UsageError(f"model {self.name!r}: does not stream; send recordings to {self.endpoint.path}")
+        assert self.endpoint.stream is not None, "Models.live has chosen one that streams"
         runner = self.recognizer(options) if options != DEFAULT_OPTIONS else self.runner
         stream: NetworkStream[Any] = self.endpoint.stream(runner, rules=rules)
         return stream
@@ -188,4 +187,6 @@ class Models:
             return self.find(name, lambda model: model.can_spot and model.streams, "keywords in live audio")
         if name in DEFAULT_NAMES and self.recognizer:
             return self.recognizer
+        if (model := self.by_name.get(name)) and model.endpoint.stream and not model.streams:
+            raise UsageError(f"model {name!r}: does not stream; send recordings to {model.endpoint.path}")
         return self.find(name, lambda model: model.streams, "live audio")
