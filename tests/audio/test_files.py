@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.audio.files import inspect, open_blocks, read_audio, write_wav
+from recitative.audio.files import inspect, open_blocks, read_audio, read_mixed, write_wav
 from recitative.errors import DataError
 from small_corpus import noise, write_audio
 
@@ -132,3 +132,18 @@ def test_an_mp3_whose_header_counts_the_encoders_padding_is_whole(name: str, num
     assert (len(samples), rate) == (num_samples, 32000)
     with open_blocks(path, 1.0) as (_, blocks):
         np.testing.assert_allclose(np.concatenate(list(blocks)), samples, atol=1e-6)
+
+
+def test_channels_are_averaged_unless_they_cancel_each_other(tmp_path: Path) -> None:
+    path, left, warnings = tmp_path / "a.wav", noise(2.0), []
+    write_audio(path, np.stack([left, left / 2], axis=1), 16000)
+    samples, rate = read_mixed(path, on_warning=warnings.append)
+    np.testing.assert_allclose(samples, 0.75 * left, atol=1e-4)
+    assert (rate, warnings) == (16000, [])
+    write_audio(path, np.stack([left, -left], axis=1), 16000)
+    with path.open("rb") as file:
+        for audio in (path, path.read_bytes(), file):
+            np.testing.assert_allclose(read_mixed(audio, on_warning=warnings.append)[0], left, atol=1e-4)
+    assert warnings == ["the channels cancel each other: one of them is inverted, or nearly; the left one is taken"] * 3
+    with pytest.raises(DataError, match=r"a\.wav: lasts 2 s; at most 1 s; cut it"):
+        read_mixed(path, longest_s=1.0)

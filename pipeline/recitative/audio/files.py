@@ -102,6 +102,7 @@ def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: floa
     return first, stop
 
 
+MIXED_BLOCK_S = 30.0
 CANCELLING = "the channels cancel each other: one of them is inverted, or nearly"
 CANCELLED = 0.1
 """Channels cancel each other if their average has less than this share of their mean power; unrelated ones have 0.5."""
@@ -220,6 +221,32 @@ def open_audio(
         open_blocks(path, block_s, channel, partial=partial, on_warning=on_warning) as (info, blocks),
     ):
         yield info.sample_rate, info.num_samples, blocks
+
+
+def read_mixed(
+    audio: AudioInput,
+    sample_rate: int = 0,
+    *,
+    where: str = "",
+    longest_s: float = np.inf,
+    on_warning: OnWarning = lambda found: None,
+) -> tuple[Samples, int]:
+    """The mean of the channels (S,), or the left one if they cancel each other, and the rate in Hz.
+
+    sample_rate: of samples; where: in errors. ``on_warning`` is called if channels cancel each other. Raises what
+    ``open_audio`` raises, and DataError for more than ``longest_s``.
+    """
+    content: AudioInput = audio.read() if hasattr(audio, "read") else audio  # it may be read twice
+    for channel in (None, 0):
+        warnings: list[str] = []
+        with open_audio(content, sample_rate, MIXED_BLOCK_S, channel, on_warning=warnings.append) as (rate, size, read):
+            if size > longest_s * rate:
+                raise DataError(where or str(audio), f"lasts {size / rate:.0f} s", f"at most {longest_s:g} s", "cut it")
+            samples = np.concatenate([np.zeros(0, np.float32), *read])
+        if not any(CANCELLING in warning for warning in warnings):
+            break
+        on_warning(f"{CANCELLING}; the left one is taken")
+    return samples, rate
 
 
 def is_file(audio: AudioInput) -> TypeGuard[str | Path | bytes | Readable]:

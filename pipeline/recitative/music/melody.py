@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import CANCELLING, AudioInput, OnWarning, Samples, open_audio, resample
+from recitative.audio.files import AudioInput, OnWarning, Samples, read_mixed, resample
 from recitative.errors import DataError
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 from recitative.music.synth import mp3_bytes
@@ -86,16 +86,8 @@ def transcribe_melody(
     each other. Raises DataError for a recording without a melody.
     """
     where = name or (str(audio) if isinstance(audio, str | Path) else "the audio")
-    content: AudioInput = audio.read() if hasattr(audio, "read") else audio  # it may be read twice
-    for channel in (None, 0):
-        warnings: list[str] = []
-        with open_audio(content, sample_rate, 30.0, channel, on_warning=warnings.append) as (rate, count, blocks):
-            if count > LONGEST_S * rate:
-                raise DataError(where, f"lasts {count / rate:.0f} s", f"at most {LONGEST_S:g} s", "cut it")
-            samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
-        if not any(CANCELLING in warning for warning in warnings):
-            break
-        on_warning(f"{CANCELLING}; the left one is taken")
+    samples, rate = read_mixed(audio, sample_rate, where=where, longest_s=LONGEST_S, on_warning=on_warning)
+    samples = resample(samples, rate, SAMPLE_RATE)
     track = track_pitch(samples, where)
     notes, tuning = transcribe_notes(track, where)
     if track.harmonic < _HARMONIC or track.first < _FIRST:

@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import torch
 import webdataset
 
-from recitative.audio.files import SUFFIXES, open_audio, resample
+from recitative.audio.files import SUFFIXES, read_mixed, resample
 from recitative.config import FeatureSettings
 from recitative.data.manifests import group_members, read_facts, read_member
 from recitative.data.shards import tars_of
@@ -27,7 +26,6 @@ from recitative.errors import DataError, Problem
 from recitative.features.frontend import FeatureExtractor
 from recitative.reading import opened
 
-_BLOCK_S = 30.0
 _SHUFFLED_SHARDS = 1000
 
 Sample = dict[str, Any]
@@ -137,12 +135,11 @@ def _decoded(sample: Sample, features: FeatureSettings | None, sample_rate: int 
 
 
 def _audio(members: Mapping[str, bytes], where: str) -> tuple[Any, int]:
-    """The samples (S,) and the rate of a sample's recording; several channels are averaged."""
+    """The samples (S,) and the rate of a sample's recording; several channels are averaged, see ``read_mixed``."""
     for suffix, content in members.items():
         if suffix in SUFFIXES:
             try:
-                with open_audio(content, 16000, _BLOCK_S) as (rate, _, blocks):
-                    return np.concatenate([np.zeros(0, np.float32), *blocks]), rate
+                return read_mixed(content)
             except DataError as error:
                 problem = error.problems[0]
                 raise DataError(where, problem.found, problem.allowed, problem.remedy) from None
