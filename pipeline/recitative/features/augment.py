@@ -301,7 +301,7 @@ def add_babble(features: Array, others: Sequence[Array], snr_db: float, rng: np.
 
 
 LOWEST_HZ, HIGHEST_HZ = (150.0, 350.0), (3000.0, 3900.0)  # the edges of the telephone band
-OUTSIDE_DB, SLOPE_DB = (20.0, 80.0), 200.0  # attenuation outside, and its slope per octave
+OUTSIDE_DB, SLOPE_DB = (20.0, 120.0), 200.0  # attenuation outside, and its slope per octave
 
 
 def limit_to_telephone_band(features: Array, hz: Array, floor: float, rng: np.random.Generator) -> Array:
