@@ -79,13 +79,22 @@ def test_the_ranges_of_pyproject_allow_the_pairs_that_load_and_none_of_those_kno
         assert torch not in requirements["torch"]
 
 
-def _requirements(extra):
+def _extras():
     import tomllib
 
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def _requirements(extra):
     from packaging.requirements import Requirement
 
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
-    return {one.name: one.specifier for one in map(Requirement, lines)}
+    return {one.name: one.specifier for one in map(Requirement, _extras()[extra])}
+
+
+def test_the_page_of_installation_lists_every_optional_part():
+    page = (ROOT / "docs/install.md").read_text()
+    for extra in _extras().keys() - {"bench", "docs", "dev"}:
+        assert f"| `pip install '.[{extra}]'` |" in page, extra
 
 
 def test_no_advice_names_this_package_on_an_index_where_it_is_not():

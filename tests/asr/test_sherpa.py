@@ -39,13 +39,14 @@ def as_sherpa_runs(folder: Path, features: np.ndarray) -> np.ndarray:
     return np.concatenate(outputs)
 
 
-def test_the_network_gives_the_same_in_the_form_of_sherpa(tmp_path: Path) -> None:
-    made = run("export", "an4-streaming", "--sherpa", "--output", tmp_path)
+@pytest.mark.parametrize("model", ["an4-streaming", "en"])
+def test_the_network_gives_the_same_in_the_form_of_sherpa(model: str, tmp_path: Path) -> None:
+    made = run("export", model, "--sherpa", "--output", tmp_path)
     assert made.out == f"{tmp_path}: model.onnx, tokens.txt, for OnlineRecognizer.from_wenet_ctc\n"
-    _, stage, settings, extras = open_stage(pretrained.path_of("an4-streaming"))
-    features = np.random.default_rng(0).standard_normal((480, settings.features.dim)).astype(np.float32)
+    _, stage, settings, extras = open_stage(pretrained.path_of(model))
+    features = np.random.default_rng(0).standard_normal((576, settings.features.dim)).astype(np.float32)
     found = as_sherpa_runs(tmp_path, features)
-    whole, _ = stage.step(Padded(features[None], np.array([480])), stage.initial_state(1), last=False)
+    whole, _ = stage.step(Padded(features[None], np.array([576])), stage.initial_state(1), last=False)
     assert len(found) == whole.lengths[0] > 100
     expected = whole.data[0, : whole.lengths[0]]
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))

@@ -419,7 +419,7 @@ def _wrapped(model: onnx.ModelProto, metadata: ModelMetadata, vocabulary: int) -
     for name, values in start.items():
         initial = metadata.state[name]
         first, shape = constant(f"sherpa.{name}.first", values), np.array([1, *initial.shape], np.int64)
-        kind = TensorProto.INT64 if initial.dtype == "int64" else TensorProto.FLOAT
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(initial.dtype))
         before += [
             node("Add", [f"sherpa.{name}.change", first], [f"sherpa.{name}.flat"]),
             node("Reshape", [f"sherpa.{name}.flat", constant(f"sherpa.{name}.shape", shape)], [f"sherpa.{name}"]),
