@@ -118,6 +118,7 @@ def test_the_page_of_the_server_has_no_fault(folder):
                 page.click("#generate")
                 page.wait_for("document.querySelectorAll('.draft').length", 300)
                 assert [*found, *faults(page)] == []
+                assert not page.problems
         finally:
             server.kill()
 

@@ -270,6 +270,14 @@ def test_standard_output_is_the_same_beside_a_terminal(outputs: dict[str, Simple
     assert bool(done.plain[1]) == (verb not in SILENT)
 
 
+BRIEF = {"info", "models", "doctor"}  # verbs that work on no data, and so show no bar
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_terminal_shows_a_bar_while_a_verb_works(outputs: dict[str, SimpleNamespace], verb: str) -> None:
+    assert ("\x1b[?25l" in outputs[verb].terminal) == (verb not in BRIEF)  # the cursor is hidden beside a bar
+
+
 NEW = re.compile(
     r"(--output |(?<!/)(?:import|copy|subset|split|features|shards|folds) \S+ |combine )(?!2)(?:OUT/)?(\S+)"
 )

@@ -298,12 +298,12 @@ def folds(
 
     if parts and table:
         raise UsageError("--parts and --table exclude each other; give one")
-    directory = DataDirectory.read(data)
+    directory = _read(data)
     if parts:
         found = folds_by_speaker(directory, parts)
     else:
         found = read_folds(directory, table) if table else leave_one_speaker_out(directory)
-    for fold in found:
+    for fold in track(found, "write folds", len(found)):
         fold.train.write(output / fold.name / "train")
         fold.test.write(output / fold.name / "test")
         print(f"{output / fold.name}: {len(fold.train.utterances)} to train on, {len(fold.test.utterances)} to test")

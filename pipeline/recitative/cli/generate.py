@@ -559,7 +559,9 @@ def text(
     scorer = open_recurrent(model, "generate text")
     for prompt in read_prompts(prompts):
         warn_of_unknown_symbols(scorer, prompt)
-        print("\n".join(continue_text(scorer, prompt, sampling, words=words, count=count, seed=seed)))
+        with progress_bar("generate"):
+            texts = continue_text(scorer, prompt, sampling, words=words, count=count, seed=seed)
+        print("\n".join(texts))
 
 
 app.command()(sound)

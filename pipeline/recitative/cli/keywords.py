@@ -17,7 +17,7 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.classifier import CLASSIFIER
-from recitative.cli.models import RECOGNIZERS, complete, find_model, open_classifier, open_transcriber
+from recitative.cli.models import RECOGNIZERS, complete, find_model, open_classifier, open_transcriber, opening
 from recitative.cli.options import (
     ChannelOption,
     Failures,
@@ -168,7 +168,9 @@ def spot(
     files, channels = choose_channels(expand(inputs, print_note), channel, partial_)
     path = find_model(model)
     open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
-    recognizer, failures = open_model(), Failures(len(files), "could not be searched")
+    with opening(path):
+        recognizer = open_model()
+    failures = Failures(len(files), "could not be searched")
     with files_bar("spot", files) as show:
         outcomes = transcribe_files(
             files, recognizer, processes_for(files, channels, jobs), open_again=open_model, partial_ok=partial_,
@@ -284,7 +286,8 @@ def _search(
     from recitative.score.classification import LEVELS
 
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]
-    network, decoder = open_spotting(model, open_phrases, within_words=within_words)
+    with opening(model):
+        network, decoder = open_spotting(model, open_phrases, within_words=within_words)
     with progress_bar("keywords") as show:
         return network.settings, search_directories(network, decoder, data, show)
 

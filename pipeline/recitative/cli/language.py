@@ -19,7 +19,7 @@ from recitative import pretrained
 from recitative.asr import pronunciation
 from recitative.asr.pronunciation import MOST, PROBABILITY, LetterToSound
 from recitative.atomic import write_text
-from recitative.cli.models import PRONOUNCERS, RECOGNIZERS, complete, find_model, open_lm, open_pronouncer
+from recitative.cli.models import PRONOUNCERS, RECOGNIZERS, complete, find_model, open_lm, open_pronouncer, opening
 from recitative.cli.options import Record, print_note
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
@@ -209,7 +209,8 @@ def open_recurrent(model: Path, verb: str) -> RecurrentLanguageModel:
     """Open a recurrent language model. Raises UsageError for an n-gram model, DataError for other files."""
     from recitative.lm.recurrent import RecurrentLanguageModel
 
-    scorer = open_lm(model)
+    with opening(model):
+        scorer = open_lm(model)
     if not isinstance(scorer, RecurrentLanguageModel):
         raise UsageError(f"{model}: is an n-gram model; '{verb}' requires a recurrent one")
     return scorer
@@ -382,7 +383,8 @@ def _read_texts(data_dirs: list[Path]) -> list[str]:
     """All transcripts. Raises DataError for text files without utterance ids."""
     for data_dir in data_dirs:
         require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
-    return [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
+    with progress_bar("read transcripts"):
+        return [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
 
 
 def lexicon(

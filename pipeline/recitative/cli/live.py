@@ -33,10 +33,12 @@ from recitative.cli.models import (
     complete,
     find_model,
     open_recognizer,
+    opening,
 )
 from recitative.cli.options import PartialOption, RateOption, Without, expand_options, print_note
 from recitative.data.parallel import available_cores
 from recitative.errors import UsageError
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.stream import Cost
@@ -141,9 +143,10 @@ def listen(
     else:
         path = find_model(model)
         text = choose_text(text, path, for_people=format != "jsonl" and not decoding.grammar)
-        recognizer = (
-            open_spotting_recognizer(path, spotting) if keywords else open_recognizer(path, decoding, text=text)
-        )
+        with opening(path):
+            recognizer = (
+                open_spotting_recognizer(path, spotting) if keywords else open_recognizer(path, decoding, text=text)
+            )
         recognizer.require_streaming()  # before the microphone is opened
         screen.model, look_ahead_ms = recognizer.name, recognizer.latency_ms or 0.0
         latency_ms = look_ahead_ms
@@ -374,7 +377,8 @@ def serve(
             reason = error.reason or "not PEM"
             raise UsageError(f"--certificate, --key: are no certificate and its key in PEM files ({reason})") from None
     paths = [find_model(name, SERVED) for name in model or [""]]
-    models = open_models(paths, decoding, text)
+    with progress_bar("open models"):
+        models = open_models(paths, decoding, text)
     limits = Limits(
         streams=streams, recordings=recordings, upload_mb=upload_mb, recording_s=recording_s, idle_s=idle_s,
         total_s=total_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -15,6 +16,7 @@ from recitative import pretrained
 from recitative.atomic import recover_folder
 from recitative.errors import DataError, UsageError
 from recitative.model.kind import model_named
+from recitative.terminal import Show, progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.pronunciation import Pronouncer
@@ -62,10 +64,16 @@ def find_model(name: str, kinds: Sequence[str] = RECOGNIZERS) -> Path:
     return path
 
 
+def opening(model: Path) -> AbstractContextManager[Show]:
+    """A progress bar while a model is opened."""
+    return progress_bar(f"open {pretrained.name_of(model)}")
+
+
 def open_transcriber(model: Path, options: DecodingArguments | None = None, *, warns: bool = True) -> Transcriber:
     """Open a recognizer: a folder with PyTorch, an exported file with ONNX Runtime. Raises DataError for other models.
 
-    warns: about words that a language model lacks; False in further processes that open the same model
+    warns: about words that a language model lacks, and shows how far it is read; False in further processes that open
+    the same model
     """
     from recitative.asr.stream import Transcriber, load_transcriber
 
@@ -192,7 +200,10 @@ class DecodingArguments:
         from recitative.text.lexicon import Lexicon
 
         lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None
-        lm = open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None
+        lm = None
+        if self.lm not in ("", NO_LM):
+            with progress_bar(f"read {Path(self.lm).name}") if warns else nullcontext(lambda done, total: None) as show:
+                lm = open_lm(Path(self.lm), show)
         if lm and warns:
             warn_of_unknown(lm, lexicon or transcriber.language.lexicon, self.lm)
         options = DecodingOptions(

@@ -90,7 +90,9 @@ def check(
     problems: list[Problem] = []
     for folder in folders:
         try:
-            print(_counts(folder, settings))
+            with progress_bar(f"read {folder}"):
+                counts = _counts(folder, settings)
+            print(counts)
         except DataError as error:
             problems.extend(error.problems)
     if problems:
@@ -134,7 +136,8 @@ def check_constraints(
     sources = {path.stem: path for path in _list_music(given)} if given else {}
     numbers = {voice_number(name, frames.voices) for name in voices.split(",") if name.strip()}
     found = ConstraintCheck(Share(0, 0), Share(0, 0))
-    for path in _list_music(written):
+    files = _list_music(written)
+    for path in track(files, "check", len(files)):
         notes: list[Note] = []
         if given:
             source = sources.get(path.stem) or sources.get(re.sub(r"-\d+$", "", path.stem))

@@ -25,6 +25,7 @@ from recitative.cli.models import (
     open_lm,
     open_recognizer,
     open_transcriber,
+    opening,
     warn_of_unknown,
 )
 from recitative.cli.options import (
@@ -102,7 +103,8 @@ def transcribe(
         raise UsageError(f"--nbest {decoding.nbest}: requires --format json or jsonl")
     path = find_model(model)
     text = choose_text(text, path, for_people=format in ("text", "srt", "vtt") and not decoding.grammar)
-    recognizer = open_recognizer(path, decoding, text=text)
+    with opening(path):
+        recognizer = open_recognizer(path, decoding, text=text)
     if output_dir:
         require_folder(output_dir, "--output-dir")
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
@@ -293,7 +295,8 @@ def decode(
     if jobs is None:
         jobs = 0 if engine.engine == "ray" else 1
     path = find_model(model)
-    transcriber = _open_on_one_thread(path, options)
+    with opening(path):
+        transcriber = _open_on_one_thread(path, options)
     with progress_bar("decode") as show:
         summary = decode_directory(
             transcriber, data_dir, output, chunk_ms=chunk_ms,
@@ -347,12 +350,14 @@ def tune(
     from recitative.model.folder import load_model, save_model
     from recitative.text.lexicon import Lexicon
 
-    recognizer = load_model(model, RECOGNIZER)
+    with opening(model):
+        recognizer = load_model(model, RECOGNIZER)
     language = recognizer.language
     if lexicon:
         language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recognizer.tokens))
     if lm:
-        language = language.with_lm(lm)
+        with progress_bar(f"read {lm.name}"):
+            language = language.with_lm(lm)
         assert language.lm, "it has just been read"
         warn_of_unknown(language.lm, language.lexicon, str(lm))
     transcriber = new_transcriber(recognizer)
@@ -457,7 +462,9 @@ def align(
     if unknown := [name for name in format or () if name not in FORMATS]:
         raise UsageError(f"--format {unknown[0]}: is no format; choose from {', '.join(FORMATS)}")
     formats = [form for form in FORMATS if not format or form in format]
-    transcriber = open_transcriber(find_model(model))
+    path = find_model(model)
+    with opening(path):
+        transcriber = open_transcriber(path)
     with progress_bar("align") as show:
         summary = align_directory(transcriber, data_dir, output, formats=formats, advance=show)
     _print_summary(summary, output)

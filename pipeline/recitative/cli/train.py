@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from recitative.asr.presets import Corpus
 
 SERVICES = ("wandb", "mlflow")
+LOAD = "load PyTorch"  # takes seconds the first time
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 
 
@@ -62,9 +63,10 @@ def init_config(
     recitative init-config data/train --output conf/lstm.yaml --hours 2
     recitative init-config data/train --output conf/blstm.yaml --offline
     """
-    import torch
+    with progress_bar(LOAD):
+        import torch
 
-    from recitative.asr.presets import Hardware, suggest
+        from recitative.asr.presets import Hardware, suggest
 
     gpu_gb = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
     found = suggest(_measure_corpus(data_dir), Hardware(available_cores(), gpu_gb), offline=offline, hours=hours)
@@ -120,14 +122,22 @@ def find_batch_size(
       --memory-gb 10 --output conf/batch.yaml
     """
     settings = options.load()
-    from recitative.asr.presets import QUANTILES, available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
-    from recitative.train.distributed import choose_device
+    with progress_bar(LOAD):
+        from recitative.asr.presets import (
+            QUANTILES,
+            available_bytes,
+            in_a_process_of_its_own,
+            measure_step,
+            tune_buckets,
+        )
+        from recitative.train.distributed import choose_device
 
     device = choose_device(settings.train)
     table = TokenTable.read(tokens)
     spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None)
     utterances = DataDirectory.read(train_dir).utterances
-    seconds = audio_durations_s(utterances, settings.features.sample_rate)
+    with progress_bar("measuring recordings"):
+        seconds = audio_durations_s(utterances, settings.features.sample_rate)
     labels = sum(len(spelling.split(u.text or "")) for u in utterances)
     budget = round(1e9 * memory_gb) if memory_gb else round(0.8 * available_bytes(device))
     work = partial(measure_step, settings, table.symbols, str(device))
@@ -243,7 +253,7 @@ def train_kind(
     if len(given.get("train", ())) == 1:
         [given["train"]] = given["train"]
     kind, settings, data = load_training(files[0] if files else None, overrides, given, kinds)
-    with nullcontext() if quiet else progress_bar("load PyTorch"):
+    with nullcontext() if quiet else progress_bar(LOAD):
         from recitative.train.distributed import is_first_rank
         from recitative.train.run import train_model
 
