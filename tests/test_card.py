@@ -27,6 +27,7 @@ def test_the_card_of_an_included_model_says_what_it_is_and_how_to_use_it(name: s
     head, text = card(name)
     assert (head["license"], head["library_name"]) == ("apache-2.0", "recitative")
     assert text.startswith(f"# {name}\n")
+    assert f"| result | {pretrained.SCORES[name]} |" in text
     assert f'recitative.load("{name}")' in text
     for section in ("## Training data and purpose\n", "## License\nApache-2.0\n", "## Use\n", "kind: "):
         assert section in text

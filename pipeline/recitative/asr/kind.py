@@ -88,7 +88,7 @@ def describe(metadata: ModelMetadata) -> dict[str, str]:
     return {
         "input": f"{rate} Hz, {settings.features.num_mel_bins} {settings.features.kind} channels",
         "output": f"{len(tokens) - 1} {tokens.unit}s, one frame every {frame_ms:g} ms",
-        "latency": f"{1000 * ahead / rate:g} ms (algorithmic)" if streams else "the whole recording",
+        "latency": f"{1000 * ahead / rate:.4g} ms (algorithmic)" if streams else "the whole recording",
         "streams": "yes" if streams else "no",
         "tokens": " ".join(repr(symbol)[1:-1] if symbol != " " else "<space>" for symbol in tokens.symbols[1:]),
         "decoding": _decoding(settings, language_of(metadata.extras)),

@@ -80,20 +80,21 @@ def info(
         "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
     }
     rows |= metadata.kind.describe(metadata)
+    name, is_ours = pretrained.name_of(path), path.parent == pretrained.FOLDER
+    if is_ours:
+        rows["result"] = pretrained.SCORES[name]
     if card:
         from recitative.kinds import model_card
         from recitative.score.results import read_results
 
-        name = pretrained.name_of(path)
-        is_ours = path.parent == pretrained.FOLDER
         rows["file"] = rows["file"].replace(str(path), path.name)
         license = license or (pretrained.LICENSE if is_ours else "")
         found = read_results(results) if results else []
         file = name if is_ours else path.name
         print(model_card(name, file, metadata, rows, results=found, license=license), end="")
         return
-    for name, value in rows.items():
-        print(f"{name:<8} {value}")
+    for title, value in rows.items():
+        print(f"{title:<8} {value}")
     if metadata.notes:
         print(f"\n{metadata.notes.rstrip()}")
     if settings:
@@ -355,12 +356,14 @@ def _export_sherpa(model: Path, output: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--sherpa {model}: is a folder; export it to a file first, and give the file")
     kind_of(path, [RECOGNIZER])
-    from recitative.model.export import FILES, export_sherpa
     from recitative.reading import GZIP_MAGIC, read_bytes, unpacked
 
-    content = read_bytes(path)
-    content = unpacked(content, str(path)) if content.startswith(GZIP_MAGIC) else content
-    export_sherpa(content, read_metadata(path), output)
+    with progress_bar("export"):
+        from recitative.model.export import FILES, export_sherpa
+
+        content = read_bytes(path)
+        content = unpacked(content, str(path)) if content.startswith(GZIP_MAGIC) else content
+        export_sherpa(content, read_metadata(path), output)
     print(f"{output}: {', '.join(FILES)}, for OnlineRecognizer.from_wenet_ctc")
 
 
