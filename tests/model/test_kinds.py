@@ -124,6 +124,8 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_named(model, changed, mess
 
 def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path):
     folder = tmp_path / "model"
+    with pytest.raises(DataError, match=r"model: does not exist; a .*'s folder"):
+        load_model(folder, model.kind)
     for name, content, message in (
         ("weights.safetensors", None, "has no weights.safetensors; a .*'s folder"),
         ("settings.yaml", None, "has no settings.yaml; a .*'s folder"),

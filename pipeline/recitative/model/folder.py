@@ -106,7 +106,8 @@ def _require_complete(folder: Path, kind: ModelKind, remedy: str) -> None:
     def require(*names: str) -> None:
         for name in names:
             if not (folder / name).is_file():
-                raise DataError(str(folder), f"has no {name}", f"a {kind.title}'s folder", remedy)
+                found = f"has no {name}" if folder.exists() else "does not exist"
+                raise DataError(str(folder), found, f"a {kind.title}'s folder", remedy)
 
     recover_folder(folder)
     require(WEIGHTS, SETTINGS)

@@ -237,7 +237,8 @@ def kind_of_folder(folder: Path, kinds: Sequence[ModelKind]) -> ModelKind:
     titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model's"
     recover_folder(folder)
     if not (folder / SETTINGS).is_file():
-        raise DataError(str(folder), f"has no {SETTINGS}", f"{titles} folder", "correct the path")
+        found = f"has no {SETTINGS}" if folder.exists() else "does not exist"
+        raise DataError(str(folder), found, f"{titles} folder", "correct the path")
     name = name_in_settings(folder)
     for kind in kinds:
         if kind.name == name:
