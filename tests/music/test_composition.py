@@ -13,7 +13,7 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import Sampling
 from recitative.model.folder import run_model
-from recitative.music.composition import ConstraintCheck, check_constraints, compose
+from recitative.music.composition import ConstraintCheck, check_constraints, compose, harmonize
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Key, Notation, Note, Piece, from_grid, tied
 from recitative.music.request import (
@@ -263,6 +263,26 @@ def test_a_given_note_counts_with_start_length_and_pitch_whoever_has_it() -> Non
     given = [Note(0, 64, 12), Note(12, 65, 12), Note(24, 67, 12), Note(36, 69, 12)]
     there = _checked(Note(0, 64, 12, 1), Note(13, 65, 12), Note(24, 67, 11), Note(36, 68, 12))
     assert check_constraints(there, given, RANGES) == ConstraintCheck(Share(1, 4), Share(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("melody", "voice", "message"),
+    [
+        (
+            [(60, 1), (62, 0)],
+            0,
+            r"note \(62, 0\) of the melody: must be a pitch from 0 to 127 or None, and a length above 0",
+        ),
+        ([(60.5, 1)], 0, r"note \(60\.5, 1\) of the melody"),
+        ([(128, 1)], 0, r"note \(128, 1\) of the melody"),
+        ([(60, float("nan"))], 0, r"note \(60, nan\) of the melody"),
+        ([(60, 1)], FILLS.frames.voices, "voice .: the model has voices 0 to"),
+        (Piece.of([Note(0, 60, 4), Note(0, 57, 4, 1)], 4, 100.0, "two"), 0, "two: has 2 voices; give a piece of one"),
+    ],
+)
+def test_what_is_no_melody_to_harmonize_is_named(melody, voice, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        harmonize(FILLS, melody, voice=voice, gibbs_steps=1)
 
 
 def test_a_note_given_twice_must_be_there_twice() -> None:

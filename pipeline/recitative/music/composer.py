@@ -77,7 +77,8 @@ class MusicScorer:
 
         melody: a piece of one voice, or pairs of a MIDI pitch, None for a rest, and a length in quarter notes; voice:
         its number, 0 is the highest; cadence: end with V-I. If this model only continues music, the pretrained model
-        that fills in notes is used. Raises UsageError if that one has other voices, DataError for notes out of range.
+        that fills in notes is used. Raises UsageError if that one has other voices, for a piece of several voices and
+        for pairs that are no notes, DataError for notes out of range.
         """
         from recitative.music.composition import harmonize
         from recitative.music.request import Constraints

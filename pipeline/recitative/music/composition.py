@@ -35,6 +35,7 @@ from recitative.music.generation import (
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.notation import notated
 from recitative.music.piece import (
+    HIGHEST,
     SILENT,
     VOICES,
     Note,
@@ -131,14 +132,21 @@ def harmonize(
     """A melody, which is ``voice``, with the other voices of a model that fills in; see ``MusicScorer.harmonize``."""
     frames = scorer.frames
     ticks = frames.steps_per_quarter * TICKS_PER_STEP
+    if not 0 <= voice < frames.voices:
+        raise UsageError(f"voice {voice}: the model has voices 0 to {frames.voices - 1}")
     if isinstance(melody, Piece):
+        if (count := len({note.voice for note in melody.notes})) > 1:
+            raise UsageError(f"{melody.name}: has {count} voices; give a piece of one, the melody")
         piece = melody.at_resolution(ticks)
     else:
         notes, now = [], 0.0
         for pitch, quarters in melody:
+            if not quarters > 0 or (pitch is not None and pitch not in range(HIGHEST + 1)):
+                allowed = f"a pitch from 0 to {HIGHEST} or None, and a length above 0 in quarter notes"
+                raise UsageError(f"note ({pitch}, {quarters}) of the melody: must be {allowed}")
             start, end = round(now * ticks), round((now + quarters) * ticks)
             if pitch is not None and end > start:
-                notes.append(Note(start, pitch, end - start))
+                notes.append(Note(start, int(pitch), end - start))
             now += quarters
         piece = replace(Piece.of(notes, ticks, 100.0, "melody"), length=round(now * ticks))
     piece = replace(piece, notes=tuple(sorted(replace(note, voice=voice) for note in piece.notes)))
