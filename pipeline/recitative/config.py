@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -341,6 +341,32 @@ class BestEpochTrainSettings(TrainSettings):
     epochs: int = Field(20, ge=1)
     warmup_steps: int = Field(100, ge=0)
     keep_top_k: int = Field(1, ge=1)
+
+
+_FOR_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that apply to audio only
+
+
+class TokenTrainSettings(BestEpochTrainSettings):
+    """Training settings for text and music, whose batches are not measured in seconds of audio."""
+
+    batch_settings: ClassVar[str] = "text.streams and text.bptt"  # settings to use instead
+    clip_norm: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _no_audio(self) -> Self:
+        for name in _FOR_AUDIO:
+            if getattr(self, name) != TrainSettings.model_fields[name].default:
+                raise ValueError(f"{name} applies to audio only; see {self.batch_settings}")
+        return self
+
+
+class TextTrainSettings(TokenTrainSettings):
+    """Training settings with other defaults."""
+
+    epochs: int = Field(40, ge=1)
+    learning_rate: float = Field(5e-3, gt=0)  # peak
+    warmup_steps: int = Field(20, ge=0)
+    patience: int = Field(5, ge=0)
 
 
 class CrfSettings(Section):

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TrainingData
+from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TextTrainSettings, TrainingData
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
-from recitative.lm.recurrent import TextTrainSettings
 from recitative.model.kind import (
     RECOGNIZER_NAME,
     TOKENS,

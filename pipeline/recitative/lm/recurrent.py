@@ -20,18 +20,16 @@ import heapq
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from recitative.config import BestEpochTrainSettings, ForwardRecurrentSettings, Section, TrainingData, TrainSettings
+from recitative.config import ForwardRecurrentSettings, Section, TextTrainSettings, TrainingData
 from recitative.model.kind import VOCABULARY, ModelKind, ModelMetadata, token_graph
 from recitative.stage import Array, Ids, Mask, Padded, Stage, State, run_whole
 from recitative.text.tokens import END, END_SYMBOL, TextUnit, Vocabulary
-
-_FOR_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that apply to audio only
 
 
 class TextSettings(Section):
@@ -46,29 +44,6 @@ class NetworkSettings(Section):
     dropout: float = Field(0.5, ge=0, lt=1)  # of the embedding and of the output layer's input
     tied: bool = True  # the output layer shares the weights of the embedding
     recurrent: ForwardRecurrentSettings = ForwardRecurrentSettings()
-
-
-class TokenTrainSettings(BestEpochTrainSettings):
-    """Training settings for text and music, whose batches are not measured in seconds of audio."""
-
-    batch_settings: ClassVar[str] = "text.streams and text.bptt"  # settings to use instead
-    clip_norm: float = Field(1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _no_audio(self) -> Self:
-        for name in _FOR_AUDIO:
-            if getattr(self, name) != TrainSettings.model_fields[name].default:
-                raise ValueError(f"{name} applies to audio only; see {self.batch_settings}")
-        return self
-
-
-class TextTrainSettings(TokenTrainSettings):
-    """Training settings with other defaults."""
-
-    epochs: int = Field(40, ge=1)
-    learning_rate: float = Field(5e-3, gt=0)  # peak
-    warmup_steps: int = Field(20, ge=0)
-    patience: int = Field(5, ge=0)
 
 
 class LanguageModelSettings(Section):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
-from recitative.config import RecurrentSettings, Section, TrainingData
-from recitative.lm.recurrent import NetworkSettings, TokenTrainSettings
+from recitative.config import RecurrentSettings, Section, TokenTrainSettings, TrainingData
+from recitative.lm.recurrent import NetworkSettings
 from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, ModelMetadata, Signature, token_graph
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode

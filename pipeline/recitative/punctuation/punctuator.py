@@ -16,9 +16,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from recitative.config import ForwardRecurrentSettings, Section, TrainingData
+from recitative.config import ForwardRecurrentSettings, Section, TextTrainSettings, TrainingData
 from recitative.errors import DataError
-from recitative.lm.recurrent import TextTrainSettings
 from recitative.model.kind import LENGTHS, VOCABULARY, ModelKind, ModelMetadata, Signature
 from recitative.reading import read_text
 from recitative.stage import Array, Ids, Padded, Stage
