@@ -97,12 +97,11 @@ class AnomalySettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> AnomalySettings:
-        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
-            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
         if self.features.delta_order:
             raise ValueError(
                 f"features.delta_order={self.features.delta_order} must be 0, because deltas contain future frames"
             )
+        self.augment.require_fit(self.features)
         if self.scored_frames < LEAST_WINDOW:
             least_s = LEAST_WINDOW * self.features.frame_shift_ms / 1000
             found = f"detection.window_s={self.detection.window_s:g}"
