@@ -143,6 +143,7 @@ def test_keywords_that_do_not_fit_the_model_are_refused(place, model, arguments,
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
+    (["--keywords", "a", "--silence-s", "3"], "--longest-s: of utterances, not with --keywords"),
     (["--keywords", "a", "--hotwords", "b"], "--keywords: excludes the options of decoding"),
     (["--within-words"], "--thresholds and --within-words: require --keywords"),
 ])  # fmt: skip

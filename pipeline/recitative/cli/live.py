@@ -125,6 +125,8 @@ def listen(
         raise UsageError("--thresholds and --within-words: require --keywords")
     if keywords and (captions or format in ("srt", "vtt")):
         raise UsageError(f"{'--captions' if captions else f'--format {format}'}: not with --keywords")
+    if keywords and rules != EndpointRules(step_s=block_s):
+        raise UsageError("--silence-s, --empty-silence-s, --longest-s: of utterances, not with --keywords")
     if keywords and text:
         raise UsageError("--text: not with --keywords")
     if token and not server:
