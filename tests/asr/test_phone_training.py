@@ -120,6 +120,8 @@ def test_a_crf_follows_ctc(experiment, tmp_path):
     log = [json.loads(line) for line in (tmp_path / "crf" / "train.jsonl").read_text().splitlines()]
     epochs = [row for row in log if row["event"] == "epoch"]
     assert epochs[-1]["dev_crf_loss"] < epochs[0]["dev_crf_loss"]
+    losses = [float(loss) for loss in re.findall(r"CRF loss ([0-9.]+)", run("average", tmp_path / "crf").out)]
+    assert losses[0] == pytest.approx(min(row["dev_crf_loss"] for row in epochs), abs=1e-4)
     refused = (*command, "--output", tmp_path / "both", "crf.weight=0.9", "--teacher", experiment / "exp" / "model")
     assert "crf.weight: is for transcripts, without --teacher" in run(*refused, status=2).err
 

@@ -70,7 +70,7 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
         """
         utterances: Sequence[Utterance] = data.utterances
         seconds = audio_durations_s(data.utterances, settings.features.sample_rate)
-        self.labels = _labels(utterances, spelling, where)
+        self.labels = labels_of(utterances, spelling, where)
         if unlabeled:
             more_s = audio_durations_s(unlabeled.utterances, settings.features.sample_rate)
             utterances = (*data.utterances, *unlabeled.utterances)
@@ -113,7 +113,8 @@ class Labels(Sequence[list[int]]):
         return self._values[start : self._ends[number]].tolist()
 
 
-def _labels(utterances: Sequence[Utterance], spelling: Spelling, where: Path) -> Labels:
+def labels_of(utterances: Sequence[Utterance], spelling: Spelling, where: Path) -> Labels:
+    """Raises one DataError for all utterances without text, or with what the spelling cannot write."""
     problems: list[Problem] = []
 
     def encoded() -> Iterator[list[int]]:
@@ -176,7 +177,7 @@ def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, wh
     """Raises DataError for utterances without text, what the spelling cannot write, or a wrong sample rate."""
     utterances = data.utterances
     seconds = audio_durations_s(utterances, settings.features.sample_rate)
-    labels = _labels(utterances, spelling, where)
+    labels = labels_of(utterances, spelling, where)
     batches = tuple(
         TranscribedBatch(batch.features, batch.names, batch.frame_s, padded_labels([labels[i] for i in numbers]))
         for numbers, batch in evaluation_batches(utterances, seconds, settings)

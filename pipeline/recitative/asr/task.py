@@ -22,6 +22,7 @@ from recitative.asr.data import (
     Teacher,
     TranscribedBatch,
     greedy_labels,
+    labels_of,
     load_dev_set,
     load_teacher,
     read_alternatives,
@@ -48,11 +49,14 @@ from recitative.train.checkpoint import Checkpoints, Progress, average_weights, 
 from recitative.train.distributed import DistributedContext
 from recitative.train.run import TrainingRun, read_inputs, run_digest
 
-RATES = ("dev_wer", "dev_cer", "dev_per")  # error rates of words, characters and phones, 0..1
+RATES = ("dev_wer", "dev_cer", "dev_per", "dev_crf_loss")  # of words, characters and phones, 0..1; nats
 
 
 class RecognitionTask(AudioTask[TranscribedBatch]):
-    """Models are chosen by dev WER, of phones by the phone error rate; ties by dev CER, and those by the dev loss."""
+    """Models are chosen by dev WER, of phones by the phone error rate; ties by dev CER, and those by the dev loss.
+
+    With a CRF they are chosen by its loss: without a language model, its likeliest tokens say little.
+    """
 
     def __init__(
         self,
@@ -210,7 +214,7 @@ def dev_scores(
     rates = {"dev_per": wer.rate} if phones else {"dev_wer": wer.rate, "dev_cer": cer.rate}
     choice = wer.rate + (0 if phones else 1e-3 * cer.rate) + 1e-9 * loss
     if trigram is not None:
-        rates["dev_crf_loss"] = (loss_sum + log_sum) / max(count, 1)
+        choice = rates["dev_crf_loss"] = (loss_sum + log_sum) / max(count, 1)
     if symbols:
         rates |= {"dev_att_loss": attention_loss / symbols, "dev_att_accuracy": correct / symbols}
     return {"dev_loss": loss, **rates, "score": choice}
@@ -329,9 +333,15 @@ def average_best(folder: Path, advance: Callable[[int, int], None] = lambda done
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
-    scores = {}
+    trigram, scores = None, {}
+    if recognizer.settings.crf.weight:
+        labels = labels_of(DataDirectory.read(paths.train).utterances, recognizer.spelling, paths.train)
+        trigram = LabelTrigram(labels, len(recognizer.tokens))
     for n in range(1, len(files) + 1):
-        scores[n] = _score(recognizer, files[:n], dev_set)
+        recognizer.trained.load_state_dict(average_weights(files[:n]))
+        recognizer.trained.eval()
+        with torch.inference_mode():
+            scores[n] = dev_scores(recognizer, dev_set, torch.device("cpu"), trigram)
         advance(n, len(files))
     # The larger of equal averages is the smoother model.
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
@@ -356,10 +366,3 @@ def _trained(folder: Path) -> tuple[RecognizerModel, Progress, RecognizerData]:
     settings = load_settings(folder / "settings.yaml")
     recognizer = new_recognizer_of(settings, paths)
     return recognizer, read_progress(folder, run_digest(settings, recognizer.tokens.to_text())), paths
-
-
-def _score(recognizer: RecognizerModel, files: list[Path], dev_set: DevSet) -> dict[str, float]:
-    recognizer.trained.load_state_dict(average_weights(files))
-    recognizer.trained.eval()
-    with torch.inference_mode():
-        return dev_scores(recognizer, dev_set, torch.device("cpu"))

@@ -486,7 +486,7 @@ def average(
     """Average the weights of the best epochs.
 
     Averages of the best 1, 2, ... epochs are tried on the dev set, without a language model. The one with the lowest
-    WER, or phone error rate of a model of phones, becomes EXP/model.
+    WER, or phone error rate of a model of phones, or loss of a CRF, becomes EXP/model.
 
     \b
     recitative average exp/lstm
@@ -501,6 +501,11 @@ def average(
         result = average_best(exp, show)
     for n, rates in result.tried.items():
         mark = "  <- chosen" if n == result.chosen else ""
-        shown = ", ".join(f"{name.removeprefix('dev_').upper()} {100 * rate:.2f} %" for name, rate in rates.items())
+        shown = ", ".join(
+            f"CRF loss {rate:.4f}"
+            if name == "dev_crf_loss"
+            else f"{name.removeprefix('dev_').upper()} {100 * rate:.2f} %"
+            for name, rate in rates.items()
+        )
         print(f"best {n:2d} epochs: dev {shown}{mark}")
     print(f"{exp / 'model'}: written")
