@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -98,7 +99,11 @@ def test_the_page_of_installation_lists_every_optional_part():
 
 
 def test_no_advice_names_this_package_on_an_index_where_it_is_not():
+    """Advice of the installed package may name an extra: pip then takes the package for installed, and adds to it."""
     files = [path for top in ("pipeline", "tools", "docs", "recipes") for path in (ROOT / top).rglob("*.*")]
     texts = {path: path.read_text() for path in (*files, ROOT / "README.md") if path.suffix in (".py", ".sh", ".md")}
-    wrong = ("install 'recitative", "install recitative", 'install "recitative')
-    assert [str(path) for path, text in texts.items() if any(words in text for words in wrong)] == []
+    wrong = re.compile(r"install ['\"]?recitative(?!\[)")
+    anywhere = re.compile(r"install ['\"]?recitative")
+    inside = ROOT / "pipeline"
+    found = [str(path) for path, text in texts.items() if (wrong if inside in path.parents else anywhere).search(text)]
+    assert found == []
