@@ -45,7 +45,8 @@ from recitative.decoding.beam import BeamSearch
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.model.export import build_file, measure_ranges
+from recitative.model.export import build_file, measure_inputs
+from recitative.model.quantization import Inputs
 from recitative.pretrained import STREAMING
 from recitative.score.wer import score
 from recitative.stage import Padded
@@ -62,7 +63,7 @@ def bench_runtime(runs: Runs = 3) -> None:
     """Measure streaming without PyTorch, compared with PyTorch and pocketsphinx."""
     made = eight_million()
     samples = speech(AUDIO_S)
-    plain, small = (build_file(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
+    plain, small = (build_file(made, inputs=inputs).SerializeToString() for inputs in (None, inputs_of(made, samples)))
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     streams: dict[str, Callable[[], list[float]]] = {
@@ -145,9 +146,9 @@ def eight_million() -> RecognizerModel:
     return made
 
 
-def ranges_of(made: RecognizerModel, samples: np.ndarray) -> dict[str, np.ndarray]:
+def inputs_of(made: RecognizerModel, samples: np.ndarray) -> Inputs:
     features = new_transcriber(made).extractor.compute(samples[: 16000 * 5])
-    return measure_ranges(made.network, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
+    return measure_inputs(made.network, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
 
 
 def timed_chunks(samples: np.ndarray, size: int, accept: Callable[[np.ndarray, bool], object]) -> list[float]:

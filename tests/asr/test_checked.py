@@ -59,7 +59,7 @@ def test_int8_needs_something_to_be_measured_on(tmp_path):
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypatch):
     made = tiny.recognizer(**FORWARD)
     _let_the_model_be_right(made, corpus)
-    monkeypatch.setattr(tuning, "measure_ranges", _too_narrow)
+    monkeypatch.setattr(tuning, "measure_inputs", _too_narrow)
     done = export_checked(made, tmp_path / "m.onnx", dev=corpus)
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > MAX_WER_INCREASE
@@ -79,8 +79,11 @@ def _let_the_model_be_right(made, corpus):
     DataDirectory(right).write(corpus)
 
 
-def _too_narrow(made, batches, measure=tuning.measure_ranges):
-    return {name: 1e-3 * bound for name, bound in measure(made, batches).items()}
+def _too_narrow(made, batches, measure=tuning.measure_inputs):
+    return {
+        name: replace(found, lowest=1e-3 * found.lowest, highest=1e-3 * found.highest)
+        for name, found in measure(made, batches).items()
+    }
 
 
 def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):

@@ -15,7 +15,7 @@ from recitative.audio.files import resample
 from recitative.classification.classifier import Classifier, Label, Prediction, load_classifier
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export import build_file, measure_ranges
+from recitative.model.export import build_file, measure_inputs
 from recitative.model.folder import TorchStage
 from recitative.nn.ragged import pad_features
 
@@ -46,8 +46,8 @@ def in_pytorch(*overrides):
 def in_int8(*overrides):
     made = tones.classifier(*overrides)
     features = FeatureExtractor(made.settings.features).compute(spoken(seed=1))
-    ranges = measure_ranges(made.network, [pad_features([features], features.shape[1])])
-    return load_classifier(build_file(made, ranges=ranges).SerializeToString())
+    inputs = measure_inputs(made.network, [pad_features([features], features.shape[1])])
+    return load_classifier(build_file(made, inputs=inputs).SerializeToString())
 
 
 def cut(samples, rng):

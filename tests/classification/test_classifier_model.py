@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recitative.classification import task as classifier_task
 from recitative.classification.classifier import CLASSIFIER, load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.model.export import MAX_WER_INCREASE, build_file, export_checked, measure_ranges
+from recitative.model.export import MAX_WER_INCREASE, build_file, export_checked, measure_inputs
 from recitative.model.folder import load_model, save_model
 from recitative.model.graph import Graph
 from recitative.model.graph_stages import running_softmax
@@ -102,8 +103,8 @@ def attentive(*overrides):
 
 def exported(made, *, int8=False):
     x = Padded(features((5, 40), torch.Generator().manual_seed(2)), LENGTHS)
-    ranges = measure_ranges(made.network, [x]) if int8 else None
-    return OnnxStage(build_file(made, ranges=ranges).SerializeToString(), CLASSIFIER)
+    inputs = measure_inputs(made.network, [x]) if int8 else None
+    return OnnxStage(build_file(made, inputs=inputs).SerializeToString(), CLASSIFIER)
 
 
 def compare(made, network, atol):
@@ -189,7 +190,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch)
     for utt_id, name in names.items():
         data = tones.changed(data, utt_id, text=name)
     data.write(tmp_path / "dev")
-    monkeypatch.setattr(classifier_task, "measure_ranges", _too_narrow)
+    monkeypatch.setattr(classifier_task, "measure_inputs", _too_narrow)
     done = export_checked(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > MAX_WER_INCREASE
@@ -199,8 +200,11 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch)
     assert not (tmp_path / "n.onnx").exists()
 
 
-def _too_narrow(network, batches, measure=classifier_task.measure_ranges):
-    return {name: np.float32(1e-6) * bound for name, bound in measure(network, batches).items()}
+def _too_narrow(network, batches, measure=classifier_task.measure_inputs):
+    return {
+        name: replace(found, lowest=1e-6 * found.lowest, highest=1e-6 * found.highest)
+        for name, found in measure(network, batches).items()
+    }
 
 
 def test_a_dev_set_is_needed_and_its_problems_are_reported(tmp_path, dev):

@@ -126,7 +126,7 @@ def write_forecaster(forecaster: AnomalyModel) -> Written:
     graph = Graph()
     dim = forecaster.settings.features.dim
     x = Ragged(graph.input("features", "float32", ("N", "T", dim)), graph.input("lengths", "int64", ("N",)))
-    writer = Writer(graph, CellWriter(graph, ranges=None), last="")  # nothing is held back, so nothing is flushed
+    writer = Writer(graph, CellWriter(graph, inputs=None), last="")  # nothing is held back, so nothing is flushed
     stages = dict(forecaster.network.stages.items())
     forecast = stages.pop("forecast")
     assert isinstance(forecast, Forecast)

@@ -96,7 +96,7 @@ def write_g2p(model: G2PModel) -> Written:
     """Graph: tokens (N, T) int64 of letters, lengths (N,) int64 -> log_probs, the output of the stage."""
     network, phones = model.network, len(model.phones)
     graph = Graph()
-    cells = CellWriter(graph, ranges=None)
+    cells = CellWriter(graph, inputs=None)
     writer = Writer(graph, cells, last="")
     x = Ragged(graph.input("tokens", "int64", ("N", "T")), graph.input("lengths", "int64", ("N",)))
     x = writer.write("core", network.core, writer.write("embedding", network.embedding, x))

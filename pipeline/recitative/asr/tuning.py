@@ -36,7 +36,8 @@ from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s, read_batches, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export import Advance, Ranges, measure_ranges
+from recitative.model.export import Advance, measure_inputs
+from recitative.model.quantization import Inputs
 from recitative.nn.attention import AttentionDecoder
 from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, to_device
@@ -396,7 +397,7 @@ class RecognizerCheck:
     def __init__(self, model: RecognizerModel, dev: Path) -> None:
         self.model, self.dev = model, dev
 
-    def ranges(self) -> Ranges:
+    def inputs(self) -> Inputs:
         utterances, features = DataDirectory.read(self.dev).utterances, self.model.settings.features
         audio_durations_s(utterances, features.sample_rate)  # raises the errors of all recordings first
         extractor, device = FeatureExtractor(features), next(self.model.network.parameters()).device
@@ -405,7 +406,7 @@ class RecognizerCheck:
             for _, samples in read_batches(utterances):
                 yield to_device(pad_features([*map(extractor.compute, samples)], features.dim), device)
 
-        return measure_ranges(self.model.network, batches())
+        return measure_inputs(self.model.network, batches())
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
         return word_errors(load_transcriber(content, threads=torch.get_num_threads()), self.dev, advance)

@@ -39,8 +39,9 @@ from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import CmvnStats, audio_durations_s
-from recitative.model.export import Advance, Ranges, measure_ranges
+from recitative.model.export import Advance, measure_inputs
 from recitative.model.kind import ModelKind
+from recitative.model.quantization import Inputs
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import (
@@ -344,9 +345,9 @@ class ClassifierCheck:
     def __init__(self, model: ClassifierModel, dev: Path) -> None:
         self.model, self.dev = model, dev
 
-    def ranges(self) -> Ranges:
+    def inputs(self) -> Inputs:
         batches = load_scored_set(DataDirectory.read(self.dev), self.model, self.dev)
-        return measure_ranges(self.model.network, (batch.features for batch in batches))
+        return measure_inputs(self.model.network, (batch.features for batch in batches))
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
         labeled = classify_directory(load_classifier(content, threads=torch.get_num_threads()), self.dev, advance)

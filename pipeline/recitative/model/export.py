@@ -24,16 +24,15 @@ from torch import Tensor, nn
 from recitative.atomic import recover_folder, write_bytes, write_text
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import Model, load_model, with_present_names
-from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, CellWriter, Graph, Ragged, file_content, quantize_rows
+from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, SMOOTHING, CellWriter, Graph, Ragged, file_content
 from recitative.model.graph_stages import Writer
 from recitative.model.kind import RECOGNIZER_NAME, InitialState, ModelKind, ModelMetadata, Signature, imported
 from recitative.model.onnx_stage import open_model, read_content
+from recitative.model.quantization import Inputs, InputStatistics, quantize_rows
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import CausalConv, Chain, Normalize, PlaneNorm, RowConv
 from recitative.score.wer import ErrorCounts
 from recitative.stage import Array, Padded, run_whole
-
-Ranges = Mapping[str, Array]  # the largest |input| (C,) of every linear layer and every cell, by name
 
 MIN_QUANTIZED = 2048  # smaller constants stay in float32
 
@@ -52,7 +51,7 @@ class Written:
 
 
 def build_file(model: Model, *, notes: str = "", int8: bool = False, **options: Any) -> onnx.ModelProto:
-    """The content of the file. options: those of the kind's writer, such as ``ranges``.
+    """The content of the file. options: those of the kind's writer, such as ``inputs``.
 
     int8: store weights as int8 with a scale for each row, a quarter of the size; the arithmetic stays float32. For
           kinds with ``int8='weights'``.
@@ -84,21 +83,21 @@ def export_model(model: Model, output: Path, *, notes: str = "", **options: Any)
     return len(content)
 
 
-def write_step(model: Model, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
+def write_step(model: Model, *, inputs: Inputs | None = None, smoothing: float = SMOOTHING) -> Written:
     """The graph of a model whose network is a chain of stages; see ``write_network``."""
     kind = model.kind
     signature = kind.graphs(model.settings, kind.values_of(model))[""]
-    return write_network(cast(Chain, model.network), signature, ranges, smoothing)
+    return write_network(cast(Chain, model.network), signature, inputs, smoothing)
 
 
 def write_network(
-    network: Chain, signature: Signature, ranges: Ranges | None = None, smoothing: float = 0.5
+    network: Chain, signature: Signature, inputs: Inputs | None = None, smoothing: float = SMOOTHING
 ) -> Written:
     """The ``step`` of a network: data (N, T, ...), lengths (N,) int64, state.* -> data (N, T', C) float32, new_state.*
 
     signature: the names and types of data; with 'last' () bool if the network holds back frames, and then with the
-    lengths of its output. T may be any number from 1 on, and a length 0. The arithmetic is int8 if the ranges of all
-    inputs are given; see ``measure_ranges``, and ``model.graph`` for ``smoothing``.
+    lengths of its output. T may be any number from 1 on, and a length 0. The arithmetic is int8 if the statistics of
+    all inputs are given; see ``measure_inputs``, and ``model.quantization`` for ``smoothing``.
     """
     piece_frames = _piece_frames(network)
     if piece_frames and any(isinstance(module, RowConv) for module in network.modules()):
@@ -112,7 +111,7 @@ def write_network(
     data = graph.input(name, dtype, ("N", "T", *("F" if size is None else size for size in shape[2:])))
     x = Ragged(data, graph.input("lengths", "int64", ("N",)))
     last = graph.input("last", "bool", ()) if "last" in signature.inputs else ""
-    writer = Writer(graph, CellWriter(graph, ranges, smoothing), last)
+    writer = Writer(graph, CellWriter(graph, inputs, smoothing), last)
     y = writer.write("", network, x)
     name, (dtype, shape) = next(iter(signature.outputs.items()))
     frames = "T_out" if last else "T"
@@ -120,7 +119,7 @@ def write_network(
     graph.output(name, y.data, dtype, ("N", frames, width))
     if last:
         graph.output(f"{name}_lengths", y.lengths, "int64", ("N",))
-    weights = "float32" if ranges is None else "int8"
+    weights = "float32" if inputs is None else "int8"
     return Written(graph, writer.initial, weights, network.stride, network.lookahead, piece_frames)
 
 
@@ -204,8 +203,9 @@ def read_weights(network: Chain, constants: Constants) -> None:
         name = path.removeprefix("stages.")
         match module:
             case nn.Linear():
-                _copy(module.weight, _linear(name, constants))
-                _copy(module.bias, constants[f"{name}.bias"])
+                weight = _linear(name, constants)
+                _copy(module.weight, weight)
+                _copy(module.bias, constants[f"{name}.bias"] - _at_center(name, weight, constants))
             case nn.LayerNorm():
                 _copy(module.weight, constants[f"{name}.weight"])
                 _copy(module.bias, constants[f"{name}.bias"])
@@ -232,6 +232,15 @@ def _linear(name: str, constants: Constants) -> Array:
     return weight
 
 
+def _at_center(name: str, weight: Array, constants: Constants) -> Array:
+    """What the bias of an int8 layer holds of the centers of its inputs, (..., R) for weights (..., R, C). Older files
+    have no centers."""
+    if f"{name}.center" not in constants:
+        return np.zeros(weight.shape[:-1], np.float32)
+    held: Array = weight @ (constants[f"{name}.center"] / constants[f"{name}.smoothing"])
+    return held
+
+
 def _read_cell(name: str, rnn: Any, constants: Constants) -> None:
     kind = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}.get(rnn.mode, rnn.mode.lower())
     order = np.argsort(OPERATORS[kind][2])  # from ONNX's order of gates to PyTorch's
@@ -240,7 +249,8 @@ def _read_cell(name: str, rnn: Any, constants: Constants) -> None:
         inputs = _int8_gates(f"{name}.input", gates, constants)[:, :hidden, : rnn.input_size]
         inputs = inputs * constants[f"{name}.smoothing"]
         recurrent = _int8_gates(f"{name}.recurrent", gates, constants)[:, :hidden, :hidden]
-        bias = constants[f"{name}.bias"].reshape(2, gates, hidden + len(SENTINELS))[..., :hidden]
+        bias = constants[f"{name}.bias"].reshape(2, gates, hidden + len(SENTINELS))[..., :hidden].copy()
+        bias[0] -= _at_center(name, inputs, constants)
     else:
         inputs, recurrent = (
             constants[f"{name}.{part}"].reshape(gates, hidden, width)
@@ -275,7 +285,7 @@ Weights = Literal["auto", "int8", "float32"]
 Advance = Callable[[int, int], None]
 
 MAX_WER_INCREASE = 0.002  # absolute, of the error rate: 0.2 %
-SMOOTHINGS = (0.5, 0.7, 0.8, 0.3)  # tried in this order until one is accurate enough
+SMOOTHINGS = (SMOOTHING, 0.85, 0.5)  # tried in this order until one is accurate enough
 
 
 @dataclass(frozen=True)
@@ -290,7 +300,7 @@ class Exported:
 
 
 class QuantizationCheck(Protocol):
-    """A model and a development set: the input ranges of int8, and the errors of an exported file.
+    """A model and a development set: the inputs of the model's layers, and the errors of an exported file.
 
     rate: the name of the error rate in messages
     """
@@ -299,7 +309,7 @@ class QuantizationCheck(Protocol):
 
     def __init__(self, model: Any, dev: Path) -> None: ...
 
-    def ranges(self) -> Ranges: ...
+    def inputs(self) -> Inputs: ...
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts: ...
 
@@ -325,11 +335,11 @@ def export_checked(
     if dev is None:
         raise UsageError("int8 needs a development set to be measured on: give --dev, or --weights float32")
     check: QuantizationCheck = imported(model.kind.int8)(model, dev)
-    ranges = check.ranges()
+    inputs = check.inputs()
     float32_errors = check.errors(plain, lambda done, total: advance(done, 2 * total))
     best: tuple[ErrorCounts, bytes] | None = None
     for smoothing in SMOOTHINGS:
-        tried = file_content(build_file(model, notes=notes, ranges=ranges, smoothing=smoothing))
+        tried = file_content(build_file(model, notes=notes, inputs=inputs, smoothing=smoothing))
         errors = check.errors(tried, lambda done, total: advance(total + done, 2 * total))
         if best is None or errors.rate < best[0].rate:
             best = errors, tried
@@ -348,17 +358,16 @@ def export_checked(
     return Exported(written, len(content), len(plain), float32_errors, int8_errors)
 
 
-def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[str, Array]:
-    """The largest |input| (C,) of every linear layer and every cell over batches of features, by the name of the layer
-    in the graph."""
-    ranges: dict[str, Array] = {}
+def measure_inputs(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[str, InputStatistics]:
+    """What every linear layer and every cell gets over batches of features, by the name of the layer in the graph."""
+    found: dict[str, InputStatistics] = {}
 
     def record(name: str) -> Any:
         def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
             x = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
             if x.numel():
-                largest = x.abs().flatten(0, -2).amax(0).float().cpu().numpy()
-                ranges[name] = np.maximum(ranges.get(name, 0.0), largest)
+                statistics = InputStatistics.of(x.flatten(0, -2).float().cpu().numpy())
+                found[name] = found[name] + statistics if name in found else statistics
 
         return hook
 
@@ -370,11 +379,12 @@ def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[st
     try:
         with torch.inference_mode():
             for x in batches:
-                run_whole(network, x)
+                for row, length in enumerate(x.lengths.tolist()):  # alone: padding is no input
+                    run_whole(network, Padded(x.data[row : row + 1, :length], x.lengths[row : row + 1]))
     finally:
         for hook in hooks:
             hook.remove()
-    return ranges
+    return found
 
 
 FILES = ("model.onnx", "tokens.txt")

@@ -9,21 +9,20 @@ Dynamic quantization takes its scale from the largest value in the whole input: 
 the batch, and every number changes. Here all scales are constants, so that int8 keeps the contract bit for bit:
 
 - A linear layer quantizes its input with the range measured on a development set and multiplies integers, whose sums
-  are exact in any order.
+  are exact in any order. Its input has 16 bits, as two inputs of 8 bits in one product: the first and the last layer of
+  a recognizer need them, and are a small part of it.
 - ONNX Runtime's ``DynamicQuantizeLSTM`` is fast but picks its scales anew from its input and, at every frame, from all
   hidden units of all rows. It is made constant by two sentinels: two input channels that are always the ends of the
   range, and two hidden units that are always 1 and -1 (input gate shut, forget and output gates open, cell state large
   and preserved). No other unit sees them: their weights are zero. ONNX Runtime's tanh is not quite at most 1: see
   ``model.onnx_stage`` for the state with which a stream begins.
 
-Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
-quantized, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
-x W^T = (x / s) (W s)^T with s = max|x|^a / max|W|^(1 - a), for each channel.
+How weights are rounded and inputs are scaled is in ``model.quantization``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from recitative.model.kind import InitialState, sealed
+from recitative.model.quantization import INPUT_LEVELS, Inputs, QuantizedLayer, quantize_layer, quantize_rows
 from recitative.stage import Array
 
 OPSET = 18
@@ -176,7 +176,7 @@ class Graph:
         return Ragged(self.gather(x.data, index), lengths)
 
 
-WEIGHT_LEVELS = 63  # -63..63
+SMOOTHING = 0.7  # of cells
 SENTINELS = np.array([1.0, -1.0], np.float32)
 SENTINEL_CELL = 30.0  # tanh(30) is 1 in float32
 SATURATED = 40.0  # sigmoid(40) is 1 in float32
@@ -194,15 +194,15 @@ OPERATORS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
 class CellWriter:
     """Writes linear layers and the cells of ``recitative.nn.recurrent``.
 
-    In int8 where ``ranges`` are given, the largest |input| (C,) of each by its name; of the cells, ONNX Runtime has an
-    int8 form of the LSTM only, the others stay in float32.
+    In int8 where the statistics of their ``inputs`` are given; of the cells, ONNX Runtime has an int8 form of the LSTM
+    only, the others stay in float32.
     """
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Array] | None, smoothing: float = 0.5) -> None:
-        """``smoothing`` is a, from 0 to 1."""
+    def __init__(self, graph: Graph, inputs: Inputs | None, smoothing: float = SMOOTHING) -> None:
+        """``smoothing`` of cells, from 0 to 1: see ``model.quantization``. Inputs in 16 bits need none."""
         self.graph = graph
         self.smoothing = smoothing
-        self.ranges = ranges
+        self.inputs = inputs
 
     def initial_state(self, kind: str, hidden: int) -> tuple[InitialState, ...]:
         """The initial h, and c for an LSTM."""
@@ -215,23 +215,26 @@ class CellWriter:
         """x W^T + b on the last axis."""
         g = self.graph
         weight, bias = (value.detach().float().numpy() for value in (linear.weight, linear.bias))
-        if self.ranges is None:
+        if self.inputs is None:
             names = (f"{name}.weight", f"{name}.bias") if name else ("", "")  # a graph may have several without a name
             product = g.op("MatMul", x, g.constant(weight.T, names[0]))
             return g.op("Add", product, g.constant(bias, names[1]))
-        x, weight, bound = self._smooth(name, x, weight)
-        scale = np.float32(bound / 127)
-        zero = g.constant(np.array(128, np.uint8))
-        levels, weight_scales = quantize_rows(weight)
+        x, layer = self._quantize(name, x, weight, 0.0, INPUT_LEVELS // 2)  # of 16 bits, one is for unusual inputs
+        step, zero = g.constant(np.array(1, np.float32), f"{name}.input_scale"), g.constant(np.array(128, np.uint8))
+        high = g.op("QuantizeLinear", x, step, zero)
+        rest = g.op("Sub", x, g.op("DequantizeLinear", high, step, zero))
+        low = g.op("QuantizeLinear", rest, g.real(1 / 256), zero)
         sums = g.op(
             "MatMulInteger",
-            g.op("QuantizeLinear", x, g.constant(np.array(scale), f"{name}.input_scale"), zero),
-            g.constant(levels.T, f"{name}.levels"),
+            g.op("Concat", high, low, axis=0),
+            g.constant(layer.levels.T, f"{name}.levels"),
             zero,
             g.constant(np.array(0, np.int8)),
         )
-        scaled = g.op("Mul", g.op("Cast", sums, to=FLOAT), g.constant(weight_scales * scale, f"{name}.scales"))
-        return g.op("Add", scaled, g.constant(bias, f"{name}.bias"))
+        of_high, of_low = g.ops("Split", g.op("Cast", sums, to=FLOAT), outputs=2, axis=0, num_outputs=2)
+        both = g.op("Add", of_high, g.op("Mul", of_low, g.real(1 / 256)))
+        scaled = g.op("Mul", both, g.constant(layer.scales, f"{name}.scales"))
+        return g.op("Add", scaled, g.constant(bias + layer.bias, f"{name}.bias"))
 
     def run(
         self, name: str, kind: str, layer: Any, x: Ragged, state: Sequence[str], carry: str | None
@@ -288,19 +291,21 @@ class CellWriter:
         )
 
     def _int8_lstm(self, name: str, rnn: Any, x: str, lengths: str, starts: list[str], direction: str) -> list[str]:
-        assert self.ranges is not None
         g = self.graph
         extra, hidden = len(SENTINELS), rnn.hidden_size
         inputs, recurrent, bias = _weights(rnn, OPERATORS["lstm"][2])  # (4, H, C), (4, H, H), (8 H)
-        x, smoothed, bound = self._smooth(name, x, inputs.reshape(4 * hidden, -1))
-        inputs = np.pad(smoothed.reshape(4, hidden, -1), ((0, 0), (0, extra), (0, extra)))
-        recurrent = np.pad(recurrent, ((0, 0), (0, extra), (0, extra)))
+        x, layer = self._quantize(name, x, inputs.reshape(4 * hidden, -1), self.smoothing, INPUT_LEVELS)
+        bias[: 4 * hidden] += layer.bias
+        of_hidden = quantize_rows(recurrent.reshape(4 * hidden, -1))  # no outliers: the nearest is good enough
+        weights = {
+            f"{name}.input": _with_sentinels(layer.levels, layer.scales),
+            f"{name}.recurrent": _with_sentinels(*of_hidden),
+        }
         gates = np.pad(bias.reshape(2, 4, hidden), ((0, 0), (0, 0), (0, extra)))
         gates[0, :, hidden:] = np.array([-SATURATED, SATURATED, SATURATED, 0.0])[:, None]  # i o f c
-        ends = g.op("Expand", g.constant((SENTINELS * np.float32(bound))[None, None]), self._rows_and_frames(x))
-        clipped = g.op("Clip", x, g.real(-bound), g.real(bound))
-        named = {f"{name}.input": inputs, f"{name}.recurrent": recurrent}
-        weights = {entry: quantize_rows(value.reshape(4 * (hidden + extra), -1)) for entry, value in named.items()}
+        greatest = g.constant((SENTINELS * np.float32(INPUT_LEVELS + 0.5))[None, None])  # 255 levels: a step of 1
+        ends = g.op("Expand", greatest, self._rows_and_frames(x))
+        clipped = g.op("Clip", x, g.real(-INPUT_LEVELS), g.real(INPUT_LEVELS))
         return g.ops(
             "DynamicQuantizeLSTM",
             g.op("Transpose", g.op("Concat", clipped, ends, axis=2), perm=[1, 0, 2]),
@@ -323,17 +328,17 @@ class CellWriter:
             direction=direction,
         )
 
-    def _smooth(self, name: str, x: str, weight: Array) -> tuple[str, Array, float]:
-        """x / s, W s (R, C), and the largest |x / s| expected."""
-        assert self.ranges is not None
-        ranges = np.maximum(self.ranges[name], 1e-6)
-        columns = np.maximum(np.abs(weight).max(axis=0), 1e-6)
-        factors = (ranges**self.smoothing / columns ** (1 - self.smoothing)).astype(np.float32)
-        x = self.graph.op("Mul", x, self.graph.constant(1 / factors, f"{name}.smoothing"))
-        return x, weight * factors, float((ranges / factors).max())
+    def _quantize(
+        self, name: str, x: str, weight: Array, smoothing: float, input_levels: int
+    ) -> tuple[str, QuantizedLayer]:
+        """The inputs in levels, and the layer that they meet. weight: (R, C)"""
+        assert self.inputs is not None
+        g, layer = self.graph, quantize_layer(weight, self.inputs[name], smoothing, input_levels)
+        scaled = g.op("Mul", x, g.constant(layer.factors, f"{name}.smoothing"))
+        return g.op("Sub", scaled, g.constant(layer.center, f"{name}.center")), layer
 
     def _is_int8(self, kind: str) -> bool:
-        return self.ranges is not None and kind == "lstm"
+        return self.inputs is not None and kind == "lstm"
 
     def _expand(self, initial: InitialState, x: str) -> str:
         g = self.graph
@@ -345,11 +350,11 @@ class CellWriter:
         return g.op("Concat", g.op("Shape", x, start=0, end=2), g.ints(1), axis=0)
 
 
-def quantize_rows(weight: Array) -> tuple[Array, Array]:
-    """(R, C) -> levels (R, C) int8 and scales (R,) float32 with weight = levels * scales[:, None], nearly."""
-    largest = np.abs(weight).max(axis=1)
-    scales = np.where(largest > 0, largest / WEIGHT_LEVELS, 1.0).astype(np.float32)
-    return np.round(weight / scales[:, None]).astype(np.int8), scales
+def _with_sentinels(levels: Array, scales: Array) -> tuple[Array, Array]:
+    """(4 H, C), (4 H,) -> (4 (H + 2), C + 2), (4 (H + 2),): weights of zero from and to the sentinels."""
+    ends = (0, len(SENTINELS))
+    wide = np.pad(levels.reshape(4, -1, levels.shape[-1]), ((0, 0), ends, ends))
+    return wide.reshape(-1, wide.shape[-1]), np.pad(scales.reshape(4, -1), ((0, 0), ends), constant_values=1.0).ravel()
 
 
 def _weights(rnn: Any, order: list[int]) -> tuple[Array, Array, Array]:

@@ -115,7 +115,7 @@ class Writer:
     def _normalize(self, name: str, stage: Normalize, x: Ragged) -> Ragged:
         g = self.graph
         # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
-        data = x.data if self.cells.ranges is None else g.zero_padding(x)
+        data = x.data if self.cells.inputs is None else g.zero_padding(x)
         centered = g.op("Sub", data, g.constant(_array(stage.mean), f"{name}.mean"))
         inverse_stddev = g.constant(_array(stage.inverse_stddev), f"{name}.inverse_stddev")
         return Ragged(g.op("Mul", centered, inverse_stddev), x.lengths)

@@ -144,7 +144,7 @@ def write_music(model: MusicModel) -> Written:
 
 def _choice_graph(head: PitchHead) -> Graph:
     g = Graph()
-    cells = CellWriter(g, ranges=None)
+    cells = CellWriter(g, inputs=None)
     writer = Writer(g, cells, last="")
     hidden = g.input("hidden", "float32", ("M", head.from_core.in_features))
     ids, related = g.input("ids", "int64", ("M", "G")), g.input("beside", "int64", ("M", "R"))

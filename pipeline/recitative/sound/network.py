@@ -133,7 +133,7 @@ def write_wave(model: WaveModel) -> Written:
     """
     network, sound = model.network, model.settings.sound
     graph = Graph()
-    writer = Writer(graph, CellWriter(graph, ranges=None), last="")
+    writer = Writer(graph, CellWriter(graph, inputs=None), last="")
     past = graph.input("past", "float32", ("N", sound.history))
     inputs = past
     if network.encoder is not None:
@@ -147,7 +147,7 @@ def write_wave(model: WaveModel) -> Written:
         return Written(graph, writer.initial)
     encoder = Graph()
     frames = Ragged(encoder.input("frames", "float32", ("N", "T", "C")), encoder.input("lengths", "int64", ("N",)))
-    y = Writer(encoder, CellWriter(encoder, ranges=None), last="").write("", network.encoder, frames)
+    y = Writer(encoder, CellWriter(encoder, inputs=None), last="").write("", network.encoder, frames)
     encoder.output("said", y.data, "float32", ("N", "T", "W"))
     return Written(graph, writer.initial, graphs={"encoder": encoder})
 
@@ -189,7 +189,7 @@ def write_spectrogram(model: SpectrogramModel) -> Written:
     """
     network, channels = model.network, model.settings.features.dim
     graph = Graph()
-    writer = Writer(graph, CellWriter(graph, ranges=None), last="")
+    writer = Writer(graph, CellWriter(graph, inputs=None), last="")
     parts = []
     for name, width, project in (
         ("past", channels, network.past),
