@@ -39,7 +39,7 @@ SCORES = {
     "an4-streaming": "WER 6.86 % on AN4's test set",
     "chorales": "0.363 nats per token on the test set of JSB Chorales",
     "chorales-fill": "keeps all given notes",
-    "en": "WER 24.2 % on LibriSpeech's test-clean",
+    "en": "WER 19.6 % on LibriSpeech's test-clean",
     "en-g2p": "33.2 % of 12,592 held-out words of CMU's dictionary wrong",
     "en-punctuation": "F1 on novels: commas 66.8 %, periods 76.8 %, questions 63.8 %, capitals 84.4 %",
 }
