@@ -28,3 +28,8 @@ def serve(connection: Any, seconds: float, megabytes: int) -> None:
 
     decoder.open_blocks = open_blocks  # type: ignore[assignment]
     decoder.serve(connection, seconds, megabytes)
+
+
+def ends_at_once(connection: Any, seconds: float, megabytes: int) -> None:
+    """Main function of a process that does not get as far as its first message."""
+    connection.close()

@@ -696,6 +696,14 @@ def test_a_file_that_breaks_the_decoder_costs_only_its_client_an_error(recognize
         assert post(url, files={"file": recording.read_bytes()}).json() == {"text": expected}
 
 
+def test_a_decoder_that_does_not_start_is_told_as_a_busy_server(recognizer, recording):
+    with serving(recognizer) as service:
+        service.server.pool.decoders = Decoders(3.0, 64, broken_decoder.ends_at_once)
+        answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
+        assert answer.status_code == 503
+        assert "no process that decodes recordings could be started" in answer.json()["error"]["message"]
+
+
 def test_clients_of_openai_get_what_the_recognizer_says(service, recognizer, recording):
     client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="none")
     expected = recognizer.transcribe(recording)
@@ -800,7 +808,7 @@ def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, caplo
         monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to caplog
         for path in ("/", "/page/app.js", "/healthz", "/readyz"):
             assert httpx.get(service.url + path).status_code == 200, path
-        for path in ("/v1/models", "/metrics", "/docs"):
+        for path in ("/v1/models", "/metrics", "/openapi.json"):
             assert httpx.get(service.url + path).status_code == 401, path
             assert httpx.get(service.url + path, headers={"Authorization": "Bearer secret"}).status_code == 200, path
             assert httpx.get(service.url + path, headers={"Authorization": "Bearer secre"}).status_code == 401, path

@@ -38,6 +38,7 @@ from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document
 from recitative.serve.access import Access, Gate, Limits, Metrics, error_body, log_refusal, memory_of
+from recitative.serve.decoder import BusyError
 from recitative.serve.live import (
     INTERNAL,
     POLICY,
@@ -54,7 +55,6 @@ from recitative.serve.recordings import (
     GRANULARITIES,
     MEDIA_TYPES,
     RESPONSE_FORMATS,
-    BusyError,
     Client,
     Pool,
     Upload,
@@ -173,7 +173,8 @@ def build_app(server: Server) -> FastAPI:
         async with server.running():
             yield
 
-    app = FastAPI(title="Recitative", version=__version__, lifespan=lifespan)
+    # FastAPI's pages of the interface load scripts from elsewhere.
+    app = FastAPI(title="Recitative", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, access=server.access, limits=server.limits, metrics=server.metrics)
     app.add_exception_handler(RecitativeError, _on_refusal)
     app.add_exception_handler(BusyError, _on_busy)
@@ -377,8 +378,8 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
     return _refusal(request, str(error))
 
 
-async def _on_busy(request: Request, _error: Exception) -> Response:
-    return _refusal(request, "too many recordings wait; try again later", 503, {"Retry-After": "5"})
+async def _on_busy(request: Request, error: Exception) -> Response:
+    return _refusal(request, f"{str(error) or 'too many recordings wait'}; try again later", 503, {"Retry-After": "5"})
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:

@@ -46,6 +46,10 @@ NEXT, STOP = b"n", b"s"  # requests to the process while a file is open
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks of ONNX Runtime's threads
 
 
+class BusyError(Exception):
+    """All slots are taken, or no process can be started."""
+
+
 class Decoders:
     """Processes that decode: one for each file that is open. Idle processes are kept for the next file."""
 
@@ -59,7 +63,7 @@ class Decoders:
     @contextmanager
     def open(self, file: BinaryIO) -> Iterator[AudioBlocks]:
         """Open an uploaded file. Raises DataError, also while blocks are read, if it cannot be decoded within the
-        limits."""
+        limits, and BusyError if no process can be started."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         decoder = decoder or _Decoder(self._work, *self._limits)
@@ -92,7 +96,11 @@ class _Decoder:
         self._process.start()
         theirs.close()
         self._seconds = seconds
-        self._receive()  # it has started: this takes none of a recording's time
+        try:
+            self._receive()  # it has started: this takes none of a recording's time
+        except (EOFError, OSError):
+            self.kill()
+            raise BusyError("no process that decodes recordings could be started") from None
         self.is_idle = True
 
     def open(self, path: str) -> AudioBlocks:

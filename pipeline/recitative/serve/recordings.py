@@ -19,7 +19,7 @@ from recitative.audio.files import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document
 from recitative.serve.access import Limits, Metrics
-from recitative.serve.decoder import Decoders
+from recitative.serve.decoder import BusyError, Decoders
 from recitative.stage import Array
 
 GRANULARITIES = ("word", "segment")
@@ -29,10 +29,6 @@ MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip
 POLL_S = 1.0  # between checks whether a client has disconnected
 
 T = TypeVar("T")
-
-
-class BusyError(Exception):
-    """All slots are taken."""
 
 
 class Pool:
