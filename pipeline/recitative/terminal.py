@@ -110,11 +110,13 @@ def lines_in_log(line: Callable[[], str], console: Console) -> Iterator[None]:
                 console.print(line(), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     _writing.append(ended)
-    Thread(target=write, daemon=True).start()
+    writer = Thread(target=write, daemon=True)
+    writer.start()
     try:
         yield
     finally:
         ended.set()
+        writer.join()  # what follows may fork, which is for processes of one thread
         _writing.remove(ended)
 
 

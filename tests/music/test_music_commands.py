@@ -268,7 +268,7 @@ def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place,
     assert (place / "live" / "phrase-1.mid").exists()
     assert capsys.readouterr().err.endswith("phrases: 1 answered, 0 skipped\n")
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    options = phrases.replace("fills", "continues").replace("--voice 1 ", "")
+    options = phrases.replace("fills", "continues").replace("--voice 1 ", "").replace("--gibbs-steps 2 ", "")
     run(f"music listen {options} --answer continue --bars 1")
     said = capsys.readouterr()
     assert said.err.startswith("answers are written and not played: sound output needs the package 'sounddevice'")

@@ -141,7 +141,9 @@ def _shares(covariance: Array) -> Array:
 
     They are the rows of the Cholesky factor of the inverse covariance, over their diagonal.
     """
-    least = 1e-6 * covariance.diagonal().mean() + 1e-30
-    factor = np.linalg.cholesky(np.linalg.inv(covariance + least * np.eye(len(covariance)))).T
+    variances, axes = np.linalg.eigh(covariance.astype(np.float64))
+    # Of few frames some are 0, and by rounding below it.
+    variances = np.maximum(variances, 1e-6 * variances.mean() + 1e-30)
+    factor = np.linalg.cholesky((axes / variances) @ axes.T).T
     shares: Array = factor / factor.diagonal()[:, None]
     return shares.astype(np.float32)
