@@ -274,7 +274,7 @@ def test_the_less_audio_the_less_may_change() -> None:
     little, much = (fine_tuning_settings(base, hours) for hours in (0.02, 3.0))
     assert little.train.freeze == ("stages.core.layers.0.",)
     assert much.train.freeze == ()
-    assert little.train.learning_rate == pytest.approx(0.0004)
+    assert little.train.learning_rate < much.train.learning_rate < base.train.learning_rate
     assert (little.augment.noise_dir, little.augment.vtlp) == (None, (0.9, 1.1))
     network = new_recognizer(little, tiny.TOKENS)
     assert network.decoder is None

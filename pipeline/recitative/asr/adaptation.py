@@ -71,17 +71,17 @@ class Schedule:
 
     hours: float  # maximum
     epochs: int
-    rate: float  # learning rate, relative to that of the base's training
+    rate: float  # peak of the learning rate
     frozen: float  # fraction of the recurrent layers that stay as they are, the lowest ones
     batch_s: float
 
 
 SCHEDULES = (
-    Schedule(0.1, 30, 0.1, 1 / 2, 10),
-    Schedule(0.5, 20, 0.1, 1 / 3, 15),
-    Schedule(2.0, 15, 0.15, 0, 30),
-    Schedule(10.0, 10, 0.2, 0, 60),
-    Schedule(math.inf, 6, 0.3, 0, 120),
+    Schedule(0.1, 30, 2e-4, 1 / 2, 10),
+    Schedule(0.5, 20, 2e-4, 1 / 3, 15),
+    Schedule(2.0, 15, 3e-4, 0, 30),
+    Schedule(10.0, 10, 4e-4, 0, 60),
+    Schedule(math.inf, 6, 6e-4, 0, 120),
 )
 
 
@@ -94,7 +94,7 @@ def fine_tuning_settings(base: Settings, hours: float) -> Settings:
     core, old = base.model.recurrent, base.train
     train = TrainSettings(
         epochs=schedule.epochs,
-        learning_rate=old.learning_rate * schedule.rate,
+        learning_rate=schedule.rate,
         freeze=tuple(f"stages.core.layers.{number}." for number in range(int(schedule.frozen * core.layers))),
         batch_s=schedule.batch_s,
         max_duration_s=60.0,
