@@ -97,6 +97,14 @@ def test_inputs_that_were_all_the_same_give_their_product():
     np.testing.assert_allclose(by(layer, x, integers=True), x @ WEIGHT.T, atol=1e-3)
 
 
+def test_a_covariance_that_is_all_rounding_leaves_weights_at_the_nearest_levels():
+    noise = np.random.default_rng(4).normal(size=(CHANNELS, CHANNELS))
+    covariance = noise + noise.T
+    np.fill_diagonal(covariance, 0.0)
+    for found, expected in zip(quantize_rows(WEIGHT, covariance), quantize_rows(WEIGHT), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_statistics_of_parts_are_those_of_the_whole():
     x = correlated(100, 2)
     parts, whole = InputStatistics.of(x[:30]) + InputStatistics.of(x[30:]), InputStatistics.of(x)

@@ -141,9 +141,11 @@ def _shares(covariance: Array) -> Array:
 
     They are the rows of the Cholesky factor of the inverse covariance, over their diagonal.
     """
-    variances, axes = np.linalg.eigh(covariance.astype(np.float64))
+    deviation = np.sqrt(np.maximum(covariance.diagonal(), 0.0).astype(np.float64))
+    bound = np.outer(deviation, deviation)  # exceeded by rounding where inputs hardly vary
+    variances, axes = np.linalg.eigh(np.clip(covariance, -bound, bound))
     # Of few frames some are 0, and by rounding below it.
-    variances = np.maximum(variances, 1e-6 * variances.mean() + 1e-30)
+    variances = np.maximum(variances, max(1e-6 * variances.mean(), 1e-9 * variances.max(), 1e-30))
     factor = np.linalg.cholesky((axes / variances) @ axes.T).T
     shares: Array = factor / factor.diagonal()[:, None]
     return shares.astype(np.float32)
