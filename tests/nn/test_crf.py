@@ -84,3 +84,12 @@ def test_a_thousand_frames_do_not_underflow(trigram):
     found.sum().backward()
     assert math.isfinite(float(found.detach()))
     assert torch.isfinite(log_probs.grad).all()
+
+
+def test_a_batch_without_utterances_adds_nothing(trigram):
+    none = torch.zeros(0, dtype=torch.int64)
+    log_probs = torch.zeros(0, 0, TOKENS, requires_grad=True)
+    found = trigram(Padded(log_probs, none), padded_labels([]))
+    found.backward()
+    assert float(found.detach()) == 0
+    assert log_probs.grad.shape == log_probs.shape

@@ -81,7 +81,7 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
             return self._distillation_loss(self.teacher, batch.unmasked, batch.names, log_probs, labels)
         ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
         if self.trigram is not None:
-            ctc_sum = ctc_sum + self.crf_weight * (self.trigram.log_sum(log_probs) - self.trigram.score(labels)).sum()
+            ctc_sum = ctc_sum + self.crf_weight * self.trigram(log_probs, labels)
         if self.recognizer.decoder is None:
             return ctc_sum, count
         settings = self.recognizer.settings.model.attention
@@ -200,7 +200,7 @@ def dev_scores(
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
         if trigram is not None:
-            log_sum += float((trigram.log_sum(log_probs) - trigram.score(labels)).sum())
+            log_sum += float(trigram(log_probs, labels))
         hyps |= zip(batch.names, map(recognizer.tokens.decode, greedy_labels(log_probs)), strict=True)
         if phones:
             refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)

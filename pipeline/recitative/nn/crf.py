@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 
 MAX_TOKENS = 100  # the sum goes through all trigrams of them in every frame
@@ -39,12 +40,15 @@ class LabelTrigram(nn.Module):
         self.log_probs: Tensor
         self.register_buffer("log_probs", torch.from_numpy(np.log(np.maximum(below, 1e-30))).float())
 
+    def forward(self, log_probs: Padded[Tensor], labels: Padded[Tensor]) -> Tensor:
+        """The loss of the CRF less that of CTC, summed over the batch, in nats. N may be 0."""
+        return (self.log_sum(log_probs) - self.score(labels)).sum()
+
     def score(self, labels: Padded[Tensor]) -> Tensor:
         """ln p_LM of labels (N, L) -> (N,)."""
         history = nn.functional.pad(labels.data, (2, 0))
         scores = self.log_probs[history[:, :-2], history[:, 1:-1], history[:, 2:]]
-        inside = torch.arange(scores.shape[1], device=scores.device) < labels.lengths.to(scores.device)[:, None]
-        return torch.where(inside, scores, 0.0).sum(-1)
+        return torch.where(valid_mask(labels), scores, 0.0).sum(-1)
 
     def log_sum(self, log_probs: Padded[Tensor]) -> Tensor:
         """ln of the sum over all label sequences of p_LM p_CTC: (N, T, V) float32 -> (N,), differentiable.
@@ -52,6 +56,8 @@ class LabelTrigram(nn.Module):
         The forward algorithm. A state is the last two labels, and whether the last frame was a label or a blank. Its
         probabilities are scaled to a sum of 1 in every frame.
         """
+        if not log_probs.data.numel():
+            return log_probs.data.sum((1, 2))  # 0, with a gradient
         with torch.autocast(log_probs.data.device.type, enabled=False):
             return self._log_sum(log_probs)
 
