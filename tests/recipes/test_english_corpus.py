@@ -22,7 +22,7 @@ ROWS = [
     ["asterisk-x", "asterisk", "train", "0.1", "BEEP", "x.wav", "CC0"],
     ["ls-3-d", "ls-3", "dev", "0.1", "FOUR", "d.wav", "CC-BY"],
     ["ls-4-e", "ls-4", "test", "0.1", "FIVE", "e.wav", "CC-BY"],
-    ["cvu-1", "cvu", "unlabeled", "0.1", "", "u.wav", "CC0"],
+    ["cvu-1", "cvu", "unlabelled", "0.1", "", "u.wav", "CC0"],
 ]
 
 

@@ -59,13 +59,14 @@ def _read_manifest(root: Path) -> Corpus:
         problems: list[Problem] = []
         for row in rows:
             where = f"{path}:{rows.line_num}"
+            name = "unlabeled" if row["set"] == "unlabelled" else row["set"]  # both spellings are English
             if any(row[column] is None for column in COLUMNS):
                 problems.append(Problem(where, "too few columns", f"{len(rows.fieldnames or ())}", "correct the line"))
-            elif row["set"] not in SETS:
-                problems.append(Problem(where, f"set '{row['set']}'", ", ".join(SETS), "correct the line"))
+            elif name not in SETS:
+                problems.append(Problem(where, f"set '{name}'", ", ".join(SETS), "correct the line"))
             else:
                 entry = Entry(where, root / row["audio"], row["text"], row["speaker"], row["utt_id"])
-                sets[row["set"]].append(entry)
+                sets[name].append(entry)
     if problems:
         raise DataError.collect(problems)
     return Corpus(root, sets)
