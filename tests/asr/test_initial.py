@@ -10,6 +10,8 @@ from recitative.asr.task import freeze, start_from
 from recitative.config import RecognizerData
 from recitative.errors import UsageError
 from recitative.model.folder import load_model, save_model
+from recitative.nn.ragged import take_valid
+from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, average_weights
 from recitative.train.run import train_model
@@ -57,6 +59,23 @@ def test_another_network_is_refused_with_what_differs(old):
     settings = tiny.settings(model={"front_end": {"window": 4, "stride": 4}, "recurrent": {"layers": 1, "hidden": 13}})
     with pytest.raises(UsageError, match=r"--init .*: has \(48, 32\) for .*weight_ih_l0, not \(52, 32\)"):
         start_from(new_recognizer(settings, made.tokens), folder)
+
+
+@pytest.mark.parametrize("direction", ["bidirectional", "latency_controlled"])
+def test_a_core_with_backward_cells_begins_as_the_forward_one(tmp_path, direction):
+    made, new = (
+        tiny.recognizer(seed, recurrent={"layers": 2, "hidden": 12, "direction": way, "projection": width})
+        for seed, way, width in ((3, "forward", 0), (4, direction, 12))
+    )
+    save_model(made, tmp_path / "old")
+    start_from(new, tmp_path / "old")
+    features = Padded(torch.randn(2, 40, made.settings.features.dim), torch.tensor([40, 25]))
+    with torch.no_grad():
+        expected, found = (model.log_probs(model.encode(features)) for model in (made, new))
+    assert torch.equal(found.lengths, expected.lengths)
+    torch.testing.assert_close(take_valid(found), take_valid(expected))
+    weights = new.trained.state_dict()
+    assert weights["stages.core.layers.1.backward_cell.rnn.weight_hh_l0"].abs().max() > 0.1
 
 
 def test_other_features_are_refused(old):

@@ -250,7 +250,8 @@ def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
     """Copy the weights and the normalization of another recognizer: a folder, an exported file or a pretrained name.
 
     The tokens may differ: the output rows of common symbols and of the blank are copied; the others stay as they are.
-    An attention decoder is copied only if all tokens are the same.
+    An attention decoder is copied only if all tokens are the same. A bidirectional core with a projection may begin
+    with a forward one of the projection's width, whose function it has at first.
     Raises UsageError for other features or another network.
     """
     path = pretrained.find(path)
@@ -267,6 +268,8 @@ def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
             for target, source in rows:
                 merged[target] = theirs[name][source]
             theirs[name] = merged
+    if recognizer.settings.model.recurrent.direction != "forward" == old.settings.model.recurrent.direction:
+        theirs |= _backward_beside_forward(ours, theirs)
     _require_same_shapes(path, ours, theirs)
     for name, value in theirs.items():
         if name in ours:
@@ -274,6 +277,16 @@ def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
     symbols = recognizer.tokens.symbols[1:]
     known = tuple(symbol for symbol in symbols if symbol in old.tokens.ids)
     return Inherited(known, tuple(symbol for symbol in symbols if symbol not in old.tokens.ids))
+
+
+def _backward_beside_forward(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a bidirectional core has besides the weights of a forward one: its backward cells begin as copies of the
+    forward ones, and its projections see only the forward ones, so that both compute the same before training."""
+    copies = {name.replace(".forward_cell.", ".backward_cell."): value for name, value in theirs.items()}
+    weights = {name: torch.eye(*value.shape) for name, value in ours.items() if name.endswith(".project.weight")}
+    biases = {name: torch.zeros_like(value) for name, value in ours.items() if name.endswith(".project.bias")}
+    inside = {name for name in ours if ".layers." in name}
+    return {name: value for name, value in (copies | weights | biases).items() if name in inside and name not in theirs}
 
 
 def freeze(network: nn.Module, prefixes: Sequence[str]) -> int:
