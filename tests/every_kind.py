@@ -23,9 +23,8 @@ from recitative.punctuation.punctuator import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
 from recitative.score.classification import Calibrator
 from recitative.sound.conditioning import Labels, SpectrogramSettings, WaveSettings
-from recitative.sound.network import new_spectrogram_model, new_wave_model
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable, Vocabulary
+from recitative.sound.task import new_spectrogram_model, new_wave_model
+from recitative.text.tokens import Lexicon, TokenTable, Vocabulary
 
 LEXICON = Lexicon({"ab": (("a", "b"),), "c": (("c",), ("c", "c"))})
 CALIBRATOR = Calibrator(FEATURES, (0.1, -1 / 3, 2.5e-7, 0.0), -0.5)

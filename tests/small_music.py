@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from recitative.config import load_tree
+from recitative.music.composer import Frames
 from recitative.music.generation import ChordRule, chord_rules
 from recitative.music.piece import SILENT
-from recitative.music.pieces import Frames
 from recitative.music.settings import FrameSettings, MusicSettings
 from recitative.music.task import MusicModel, new_music_model
 from recitative.stage import Padded

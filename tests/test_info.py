@@ -15,7 +15,7 @@ from recitative.anomaly.detector import Threshold
 from recitative.config import load_tree
 from recitative.model.export import export_model
 from recitative.sound.conditioning import Labels, WaveSettings
-from recitative.sound.network import new_wave_model
+from recitative.sound.task import new_wave_model
 
 FORECASTER = small_forecaster.forecaster("model.horizon=4")
 

@@ -19,8 +19,7 @@ from bench_vocabulary import simulated
 from recitative.decoding.beam import BeamSearch
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.score.wer import align, score
-from recitative.text.lexicon import Lexicon, read_dictionary
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable, read_dictionary
 
 
 def main() -> None:

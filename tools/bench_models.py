@@ -33,8 +33,11 @@ from recitative.lm.recurrent import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
 from recitative.music.composition import compose  # noqa: E402
-from recitative.music.request import Constraints, blank  # noqa: E402
-from recitative.music.settings import MUSIC  # noqa: E402
+from recitative.music.settings import (  # noqa: E402
+    MUSIC,
+    Constraints,
+    blank,
+)
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
 from recitative.sound.generator import SOUND, SoundGenerator  # noqa: E402

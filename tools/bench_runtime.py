@@ -46,12 +46,11 @@ from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
 from recitative.model.export import build_file, measure_inputs
-from recitative.model.quantization import Inputs
+from recitative.model.graph import Inputs
 from recitative.pretrained import STREAMING
 from recitative.score.wer import score
 from recitative.stage import Padded
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"
 CHUNK_MS = 160

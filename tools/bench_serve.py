@@ -46,7 +46,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import expand, read_audio, resample
 from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
-from recitative.cli.models import DecodingArguments, find_model, open_recognizer
+from recitative.cli.options import DecodingArguments, find_model, open_recognizer
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.pretrained import STREAMING

@@ -32,8 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from recitative.audio.files import resample
-from recitative.cli.models import DecodingArguments
-from recitative.cli.options import Without
+from recitative.cli.options import DecodingArguments, Without
 
 IDLE_S = 3.0  # the server's limit for a silent client
 PATIENCE_S = 30.0  # timeout of a client for any answer

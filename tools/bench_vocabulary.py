@@ -20,8 +20,7 @@ import numpy as np
 from recitative.decoding.beam import BeamSearch
 from recitative.lm.ngram import read_lm
 from recitative.score.wer import score
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 FRAME_S = 0.04
 

@@ -27,7 +27,7 @@ from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
 from recitative.model.folder import load_model
 from recitative.score.wer import align
-from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import Lexicon
 
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
 ORDER = 4

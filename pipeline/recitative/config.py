@@ -370,7 +370,7 @@ class TextTrainSettings(TokenTrainSettings):
 
 
 class CrfSettings(Section):
-    """Training against all other label sequences; see ``recitative.nn.crf``."""
+    """Training against all other label sequences; see ``recitative.nn.heads``."""
 
     weight: float = Field(0.0, ge=0, le=1)  # weight of the CRF loss; CTC has the rest; 0.9 is usual, after CTC alone
 

@@ -24,8 +24,7 @@ from recitative.errors import UsageError
 from recitative.lm.arpa import MARKS
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.stage import Array
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import BLANK, TokenTable
+from recitative.text.tokens import BLANK, Lexicon, TokenTable
 
 UNKNOWN_SCORE = -1000.0  # ln P of a label that a language model of characters does not know
 SCORE_BEAM = 300.0  # nats below the best at which hypotheses are dropped: none that matters, and no empty one is kept

@@ -5,8 +5,14 @@ import pytest
 import torch
 
 import small_forecaster
-from recitative.anomaly.detector import autoregression_nll
-from recitative.anomaly.evaluation import MIN_VARIANCE, BaselineScores, Columns, features_of, recording_scores
+from recitative.anomaly.detector import (
+    MIN_VARIANCE,
+    BaselineScores,
+    Columns,
+    autoregression_nll,
+    features_of,
+    recording_scores,
+)
 from recitative.data.directory import DataDirectory
 from recitative.model.folder import run_model
 from recitative.nn.ragged import pad_features

@@ -35,8 +35,7 @@ from recitative.lm.arpa import measure
 from recitative.lm.estimate import Sentences, estimate
 from recitative.lm.ngram import NgramModel
 from recitative.model.folder import save_model
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 from recitative.train.run import read_inputs
 
 FEW = ("train.epochs=2", "train.learning_rate=0.02", "train.warmup_steps=2", "train.freeze=[]", "train.workers=0",

@@ -23,8 +23,7 @@ from recitative.errors import DataError, UsageError
 from recitative.lm.ngram import parse_lm
 from recitative.model.export import export_model
 from recitative.model.kind import metadata_of, verify_checksum
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 PHONES = TokenTable(("<blank>", "AA", "B", "K", "T", "AE0"))
 SOUNDS = Lexicon({"bah": (("B", "AA"),), "cat": (("K", "AA", "T"),), "k": (("K",),)})

@@ -14,8 +14,7 @@ from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.decoding.hypotheses import FEATURES
 from recitative.errors import DataError, UsageError
 from recitative.score.classification import Calibrator
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", "a", "b", "c"))
 PHONES = TokenTable(("<blank>", "AA", "B", "K", "T"))

@@ -14,8 +14,8 @@ from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
 from recitative.model.export import build_file, export_model, measure_inputs, open_for_training
+from recitative.model.graph import quantize_rows
 from recitative.model.onnx_stage import OnnxStage
-from recitative.model.quantization import quantize_rows
 from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable

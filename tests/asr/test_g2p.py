@@ -15,7 +15,7 @@ from recitative.model.export import export_model
 from recitative.model.folder import TorchStage, load_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
-from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import Lexicon
 
 SOUNDS = {"a": ("AH",), "b": ("B",), "x": ("K", "S"), "e": ("EH",)}
 SETTINGS = ("batch_words=16", "model.embedding=8", "model.recurrent.layers=1", "model.recurrent.hidden=16",

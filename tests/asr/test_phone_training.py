@@ -24,8 +24,7 @@ from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.model.export import export_checked
 from recitative.model.folder import load_model, save_model
 from recitative.score.wer import score
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 PHONES = TokenTable(("<blank>", "AA", "BB", "CC"))
 SOUNDS = {"a": "AA", "b": "BB", "c": "CC"}

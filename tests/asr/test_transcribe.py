@@ -332,7 +332,7 @@ def test_text_that_the_output_cannot_encode_is_escaped(place, tmp_path):
 )
 def test_what_the_machine_lacks_is_one_line(place, raised, said, status):
     code = (
-        "import errno, sys, recitative.cli.models as models\n"
+        "import errno, sys, recitative.cli.options as models\n"
         f"def fail(*model, **options): raise {raised}\n"
         "models.open_transcriber = fail\n"
         f"sys.argv = ['recitative', 'transcribe', {str(place / 'talks' / 'a.wav')!r}, '--model', {str(place)!r}]\n"

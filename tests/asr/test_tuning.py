@@ -32,8 +32,7 @@ from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.model.folder import load_model, save_model
 from recitative.score.classification import expected_calibration_error
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import Word
+from recitative.text.tokens import Lexicon, Word
 
 ARPA = r"""\data\
 ngram 1=5

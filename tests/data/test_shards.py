@@ -16,7 +16,7 @@ import soundfile
 import webdataset
 from numpy.testing import assert_array_equal
 
-from recitative.audio.compressed import with_ogg_serial
+from recitative.audio.containers import with_ogg_serial
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.recording import AudioSlice
 from recitative.config import FeatureSettings, FrontEndSettings

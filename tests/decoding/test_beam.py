@@ -17,8 +17,7 @@ from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.lm.arpa import UNKNOWN
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", "a", "b", "c"))
 PHONES = TokenTable(("<blank>", "AA", "B", "K", "T"))

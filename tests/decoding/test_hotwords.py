@@ -10,8 +10,7 @@ import pytest
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.hotwords import WORD_END, HotWord, HotWords, parse_hot_words, read_hot_words
 from recitative.errors import DataError, UsageError
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz"))
 PHONES = TokenTable(("<blank>", "AE", "B", "K", "OW", "T"))

@@ -8,8 +8,7 @@ import pytest
 
 from recitative.errors import DataError, UsageError
 from recitative.keywords.spotter import KeywordThresholds, fingerprint, keywords_of, parse_keywords, word_edges
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", "e", "s", "t", "y"))
 PHONES = TokenTable(("<blank>", "AH", "IH", "IY", "K", "N", "S", "T", "W", "HH"))

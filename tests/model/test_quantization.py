@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from recitative.model.graph import CellWriter, Graph
+from recitative.model.graph import (
+    INPUT_LEVELS,
+    CellWriter,
+    Graph,
+    InputStatistics,
+    QuantizedLayer,
+    quantize_layer,
+    quantize_rows,
+)
 from recitative.model.onnx_stage import open_session
-from recitative.model.quantization import INPUT_LEVELS, InputStatistics, QuantizedLayer, quantize_layer, quantize_rows
 
 ROWS, CHANNELS = 40, 96
 RNG = np.random.default_rng(1)

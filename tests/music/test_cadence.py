@@ -11,7 +11,7 @@ from recitative.lm.recurrent import Sampling
 from recitative.model.folder import run_model
 from recitative.music.composition import compose, harmonize
 from recitative.music.piece import SILENT, Key, Note, Piece, to_grid
-from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
+from recitative.music.settings import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
 from small_music import is_authentic
 
 CHOIR = (

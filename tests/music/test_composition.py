@@ -16,7 +16,7 @@ from recitative.model.folder import run_model
 from recitative.music.composition import ConstraintCheck, check_constraints, compose, harmonize
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Key, Notation, Note, Piece, from_grid, tied
-from recitative.music.request import (
+from recitative.music.settings import (
     TICKS_PER_STEP,
     Constraints,
     EditOptions,

@@ -18,7 +18,7 @@ from recitative.music.composition import allowed_tokens, compose_events
 from recitative.music.generation import Span
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Key, Note, Piece
-from recitative.music.request import TICKS_PER_STEP, EventConstraints, blank_events
+from recitative.music.settings import TICKS_PER_STEP, EventConstraints, blank_events
 from recitative.stage import Padded
 
 EVENTS = small_events.settings().events

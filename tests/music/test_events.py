@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.music.events import EventVocabulary, GrammarState
+from recitative.music.frames import EventVocabulary, GrammarState
 from recitative.music.piece import Note, Piece
 from recitative.text.tokens import END
 

@@ -16,8 +16,7 @@ from recitative.music.composer import event_likelihood
 from recitative.music.composition import compose_events
 from recitative.music.generation import Span
 from recitative.music.midi import midi_bytes
-from recitative.music.request import EventConstraints, blank_events
-from recitative.music.settings import EVENTS, MUSIC
+from recitative.music.settings import EVENTS, MUSIC, EventConstraints, blank_events
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
 

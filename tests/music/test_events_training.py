@@ -12,10 +12,9 @@ import small_events
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import TorchStage, load_model
 from recitative.music import task as music_task
-from recitative.music.composer import event_likelihood
+from recitative.music.composer import EventPieces, event_likelihood, fit_to_events, read_event_pieces
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
-from recitative.music.pieces import EventPieces, fit_to_events, read_event_pieces
 from recitative.music.settings import EVENTS as EVENTS_KIND
 from recitative.music.settings import MusicData
 from recitative.music.task import EventsTask, TransposedEvents, event_streams

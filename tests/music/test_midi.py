@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import DataError
+from recitative.music.composer import read_folder
 from recitative.music.midi import midi_bytes, parse_midi, read_midi, write_midi
 from recitative.music.piece import Note, Piece
-from recitative.music.pieces import read_folder
 
 CHORD = Piece((Note(0, 48, 8, 1), Note(0, 60, 4, 0), Note(4, 60, 4, 0)), 12, 4, 96.0, "two voices")
 

@@ -18,8 +18,7 @@ from recitative.model.onnx_stage import open_file
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import compose
 from recitative.music.frames import MaskedCode
-from recitative.music.request import Constraints, blank, to_rewrite
-from recitative.music.settings import MUSIC
+from recitative.music.settings import MUSIC, Constraints, blank, to_rewrite
 from recitative.music.task import likelihood
 from recitative.stage import Padded
 

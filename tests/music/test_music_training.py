@@ -12,10 +12,10 @@ import small_music
 from recitative.errors import DataError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
+from recitative.music.composer import Frames, frames_of, read_pieces
 from recitative.music.frames import Conditioning
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
-from recitative.music.pieces import Frames, frames_of, read_pieces
 from recitative.music.settings import MUSIC, MusicData
 from recitative.music.task import (
     DEV_SEED,

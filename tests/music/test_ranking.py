@@ -11,7 +11,7 @@ from recitative.model.folder import run_model
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import NATS_PER_ERROR, Candidate, RuleErrors, compose, rank, rule_errors
 from recitative.music.piece import Note, Piece, from_grid, tied
-from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_rewrite
+from recitative.music.settings import TICKS_PER_STEP, Constraints, blank, to_rewrite
 
 FRAMES = small_music.settings("frames.voices=4", "frames.lowest=40", "frames.highest=81").frames
 RANGED = FRAMES.model_copy(update={"ranges": ((60, 81), (55, 74), (48, 67), (40, 60))})
@@ -63,7 +63,7 @@ def test_candidates_are_ranked_by_their_cost(direction):
         new = [sum(note.voice != 0 for note in candidate.piece.notes) for candidate in candidates]
         assert [candidate.count for candidate in candidates] == new
     else:
-        from recitative.music.request import on_grid
+        from recitative.music.settings import on_grid
 
         for candidate in candidates:
             tokens = frames.code.tokens(on_grid(candidate.piece, frames))

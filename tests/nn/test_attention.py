@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recitative.nn.attention import LocationAttention
+from recitative.nn.heads import LocationAttention
 from recitative.stage import Padded
 
 QUERY, VALUE = 4, 6

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from contract import verify_contract
 from recitative.config import AttentionSettings, Settings, validate_tree
 from recitative.errors import UsageError
-from recitative.nn.attention import AttentionDecoder, correct_labels, cross_entropy
+from recitative.nn.heads import AttentionDecoder, correct_labels, cross_entropy
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recitative.nn.crf import LabelTrigram
-from recitative.nn.heads import padded_labels
+from recitative.nn.heads import LabelTrigram, padded_labels
 from recitative.stage import Padded
 
 TOKENS = 4

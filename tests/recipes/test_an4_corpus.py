@@ -20,7 +20,7 @@ import soundfile
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError
-from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import Lexicon
 
 LOCAL = Path(__file__).resolve().parents[2] / "recipes" / "an4" / "local"
 SHARED = LOCAL.parents[3] / "shared" / "data" / "an4"

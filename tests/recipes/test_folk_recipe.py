@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recitative.music.composer import read_file
 from recitative.music.piece import Note
-from recitative.music.pieces import read_file
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "folk"

@@ -50,16 +50,15 @@ from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.model.kind import name_in_settings
+from recitative.music.composer import read_file
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
-from recitative.music.pieces import read_file
 from recitative.reading import read_text
 from recitative.score.classification import measure_words, read_timed_words
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.wer import read_utterances
 from recitative.sound.generator import SOUND
-from recitative.text.lexicon import Lexicon, read_dictionary
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable, read_dictionary
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
 
 SLOW_S = 10.0  # of a core

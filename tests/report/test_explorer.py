@@ -22,7 +22,7 @@ import browser
 from command_line import run
 from recitative.asr.experiment import read_experiment
 from recitative.asr.report import Report
-from recitative.cli.models import open_named_transcriber
+from recitative.cli.options import open_named_transcriber
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.report.page import Explorer

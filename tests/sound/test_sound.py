@@ -31,8 +31,7 @@ from recitative.sound.conditioning import (
     places_of,
 )
 from recitative.sound.generator import SOUND
-from recitative.sound.network import new_wave_model
-from recitative.sound.task import Recording, WaveTask, dev_batches, sample_losses, sound_batch
+from recitative.sound.task import Recording, WaveTask, dev_batches, new_wave_model, sample_losses, sound_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model
 from resuming import assert_resumes

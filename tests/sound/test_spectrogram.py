@@ -16,8 +16,14 @@ from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, SpectrogramSettings, label_conditions
 from recitative.sound.generator import OWN_NUMBERS, SPECTROGRAM
-from recitative.sound.network import new_spectrogram_model
-from recitative.sound.task import Spectrogram, SpectrogramTask, frame_losses, nats_per_dimension, spectrogram_batch
+from recitative.sound.task import (
+    Spectrogram,
+    SpectrogramTask,
+    frame_losses,
+    nats_per_dimension,
+    new_spectrogram_model,
+    spectrogram_batch,
+)
 from recitative.stage import Padded
 from recitative.train.run import train_model
 from resuming import assert_resumes

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from recitative.errors import DataError, UsageError
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 PHONES = TokenTable(("<blank>", "AE", "AH", "B", "EY", "IY", "K", "T"))
 LETTERS = TokenTable(("<blank>", " ", "a", "b", "c", "t"))

@@ -3,8 +3,7 @@
 import pytest
 
 from command_line import refusal, run
-from recitative.text.lexicon import Lexicon, read_dictionary
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable, read_dictionary
 from small_corpus import TEXTS, make_corpus
 
 CMU = """;;; a comment, words and all

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from command_line import refusal, run
 from recitative.asr.decoding import TimedToken
 from recitative.errors import DataError
-from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import (
     END,
+    Lexicon,
     PieceSegmenter,
     TokenTable,
     Vocabulary,

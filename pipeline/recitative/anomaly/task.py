@@ -17,8 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recitative.anomaly.detector import FORECASTER, AnomalyDetector, AnomalyNetworkSettings, AnomalySettings, Threshold
-from recitative.anomaly.evaluation import require_usable
+from recitative.anomaly.detector import (
+    FORECASTER,
+    AnomalyDetector,
+    AnomalyNetworkSettings,
+    AnomalySettings,
+    Threshold,
+    require_usable,
+)
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance

@@ -51,7 +51,7 @@ from recitative.lm.ngram import NgramModel
 from recitative.model.folder import load_model
 from recitative.reading import parsed_json, read_text
 from recitative.stage import Array
-from recitative.text.lexicon import Lexicon, spelling_of
+from recitative.text.tokens import Lexicon, spelling_of
 from recitative.train.run import train_model
 
 Advance = Callable[[int, int], None]

@@ -26,8 +26,7 @@ from recitative.model.folder import load_model
 from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, valid_mask
 from recitative.stage import Array, Padded
-from recitative.text.lexicon import Spelling
-from recitative.text.tokens import required_frames
+from recitative.text.tokens import Spelling, required_frames
 from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
 
 

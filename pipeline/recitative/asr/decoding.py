@@ -29,8 +29,7 @@ from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import LanguageModel
 from recitative.score.classification import Calibrator
 from recitative.stage import Array
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable, Word, words_of
+from recitative.text.tokens import Lexicon, TokenTable, Word, words_of
 
 
 def unknown_to(lm: LanguageModel, lexicon: Lexicon, where: str) -> list[str]:

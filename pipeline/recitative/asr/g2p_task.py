@@ -28,8 +28,7 @@ from recitative.nn.heads import Embedding, ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded, State
-from recitative.text.lexicon import Pronunciation, read_dictionary
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Pronunciation, TokenTable, read_dictionary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 from recitative.train.task import Batch, Task

@@ -29,8 +29,7 @@ from recitative.pretrained import name_of
 from recitative.reading import checked, parsed_json
 from recitative.score.classification import Calibrator
 from recitative.stage import Array, Stage
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 if TYPE_CHECKING:
     from recitative.asr.pronunciation import Pronouncer

@@ -1,6 +1,6 @@
 """A CTC recognizer: normalization, front end, the recurrent core, look-ahead, log probabilities over tokens.
 
-An attention decoder (``nn.attention``) may be trained together with it. Both read the encoder, which is every stage but
+An attention decoder (``nn.heads``) may be trained together with it. Both read the encoder, which is every stage but
 the last. ``torchaudio_bundle`` gives a trained recognizer the methods of ``torchaudio.pipelines``.
 """
 
@@ -23,13 +23,12 @@ from recitative.config import ModelSettings, Settings
 from recitative.errors import UsageError
 from recitative.model.folder import TorchStage, load_model, run_model
 from recitative.model.kind import ModelKind
-from recitative.nn.attention import AttentionDecoder
+from recitative.nn.heads import AttentionDecoder
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end, normalization_stages
 from recitative.score.classification import Calibrator
 from recitative.stage import Padded, run_whole
-from recitative.text.lexicon import Lexicon, Spelling, spelling_of
-from recitative.text.tokens import TokenTable, name_of
+from recitative.text.tokens import Lexicon, Spelling, TokenTable, name_of, spelling_of
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from recitative.model.kind import read_entries, with_metadata, with_texts
 from recitative.model.onnx_stage import open_file, read_model
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.stage import Array, Padded, Stage, run_whole
-from recitative.text.lexicon import Lexicon, Pronunciation, without_stress
-from recitative.text.tokens import TokenTable, name_of, symbol_of
+from recitative.text.tokens import Lexicon, Pronunciation, TokenTable, name_of, symbol_of, without_stress
 
 ROWS = 256  # words that are pronounced at once
 

@@ -36,14 +36,11 @@ from recitative.errors import DataError, UsageError
 from recitative.features.extraction import CmvnStats
 from recitative.model.export import open_for_training
 from recitative.model.folder import save_model
-from recitative.nn.attention import correct_labels, cross_entropy
-from recitative.nn.crf import MAX_TOKENS, LabelTrigram
-from recitative.nn.heads import ctc_loss, fits, padded_labels
+from recitative.nn.heads import MAX_TOKENS, LabelTrigram, correct_labels, cross_entropy, ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.score.wer import characters, score
 from recitative.stage import Padded
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import BLANK, TokenTable
+from recitative.text.tokens import BLANK, Lexicon, TokenTable
 from recitative.train.audio import AudioTask, normalization_of, set_normalization
 from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
 from recitative.train.distributed import DistributedContext

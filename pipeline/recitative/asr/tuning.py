@@ -37,9 +37,8 @@ from recitative.errors import DataError, UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s, read_batches, read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.export import Advance, measure_inputs
-from recitative.model.quantization import Inputs
-from recitative.nn.attention import AttentionDecoder
-from recitative.nn.heads import padded_labels
+from recitative.model.graph import Inputs
+from recitative.nn.heads import AttentionDecoder, padded_labels
 from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines
 from recitative.score.classification import Calibrator, expected_calibration_error, hypothesis_correct

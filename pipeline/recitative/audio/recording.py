@@ -23,8 +23,17 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from recitative.audio.compressed import read_flac, read_mp3, read_ogg
-from recitative.audio.containers import SHORTFALL_S, Bytes, Layout, StreamPart, Window, read_chunks
+from recitative.audio.containers import (
+    SHORTFALL_S,
+    Bytes,
+    Layout,
+    StreamPart,
+    Window,
+    read_chunks,
+    read_flac,
+    read_mp3,
+    read_ogg,
+)
 from recitative.errors import DataError
 from recitative.reading import opened
 

@@ -40,8 +40,8 @@ from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import CmvnStats, audio_durations_s
 from recitative.model.export import Advance, measure_inputs
+from recitative.model.graph import Inputs
 from recitative.model.kind import ModelKind
-from recitative.model.quantization import Inputs
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import (

@@ -20,8 +20,7 @@ from recitative import pretrained
 from recitative.anomaly.detector import FORECASTER, AnomalyDetector, AnomalySettings, Threshold
 from recitative.atomic import json_text, one_writer_of_model, writes
 from recitative.cli.live import open_device, warn_of_overruns
-from recitative.cli.models import open_classifier
-from recitative.cli.options import Failures, PartialOption, Record, print_note
+from recitative.cli.options import Failures, PartialOption, Record, open_classifier, print_note
 from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
@@ -29,8 +28,7 @@ from recitative.score.classification import wilson_interval
 from recitative.terminal import clock, progress_bar, track
 
 if TYPE_CHECKING:
-    from recitative.anomaly.detector import Alarm, Summary
-    from recitative.anomaly.evaluation import Scores
+    from recitative.anomaly.detector import Alarm, Scores, Summary
     from recitative.classification.classifier import Classifier, Label
     from recitative.classification.evaluation import Report
     from recitative.data.tables import Utterance
@@ -369,7 +367,7 @@ def _alarms_of(
     file: str, summary: Summary, detector: AnomalyDetector, threshold: Threshold, picture: Path | None, partial: bool
 ) -> Iterator[Alarm]:
     """Yield each alarm when it ends, then write the picture."""
-    from recitative.anomaly.evaluation import Overview
+    from recitative.anomaly.detector import Overview
     from recitative.audio.files import on_disk
 
     overview = Overview(detector) if picture else None
@@ -425,7 +423,7 @@ def score_anomaly_model(
 def _scores(
     detector: AnomalyDetector, utterances: Sequence[Utterance], where: Path, fitted: Sequence[Utterance]
 ) -> Scores:
-    from recitative.anomaly.evaluation import BaselineScores, features_of, recording_scores
+    from recitative.anomaly.detector import BaselineScores, features_of, recording_scores
 
     scores = recording_scores(detector, utterances, where)
     if fitted:

@@ -31,9 +31,8 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import accumulate, extract, write_features
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar, track
-from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.text.normalize import NormalizationRules
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable, spelling_of
 
 app = typer.Typer(
     name="data", no_args_is_help=True, help="Import recordings; subset, combine, split and copy data directories."

@@ -18,8 +18,7 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import classify, language, music, sound
-from recitative.cli.models import ANY, complete, find_model, open_named_transcriber
-from recitative.cli.options import Record, expand_options, print_note
+from recitative.cli.options import ANY, Record, complete, expand_options, find_model, open_named_transcriber, print_note
 from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
 from recitative.errors import DataError, UsageError
@@ -32,8 +31,7 @@ from recitative.score.classification import measure_words, read_timed_words
 from recitative.score.results import Measurement, rows_of, settings_hash
 from recitative.score.wer import score_directory
 from recitative.terminal import progress_bar
-from recitative.text.lexicon import Lexicon, spelling_of
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable, spelling_of
 
 if TYPE_CHECKING:
     from recitative.model.export import Weights

@@ -16,14 +16,31 @@ from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import SUFFIXES as RECORDINGS
 from recitative.audio.files import write_wav
 from recitative.cli.language import open_recurrent, read_prompts, warn_of_unknown_symbols
-from recitative.cli.models import COMPOSERS, complete, find_model
-from recitative.cli.options import SeedOption, TemperatureOption, TopPOption, expand_options, print_note, require_folder
+from recitative.cli.options import (
+    COMPOSERS,
+    SeedOption,
+    TemperatureOption,
+    TopPOption,
+    complete,
+    expand_options,
+    find_model,
+    print_note,
+    require_folder,
+)
 from recitative.cli.sound import sound
 from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.recurrent import Sampling
 from recitative.music import synth
-from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, event_likelihood
+from recitative.music.composer import (
+    Ensemble,
+    EventScorer,
+    OnProgress,
+    Scorer,
+    event_likelihood,
+    fit_to_events,
+    read_file,
+)
 from recitative.music.composition import (
     FILLING_TEMPERATURE,
     TOP_P,
@@ -47,9 +64,10 @@ from recitative.music.piece import (
     Piece,
     transposed,
 )
-from recitative.music.pieces import fit_to_events, read_file
-from recitative.music.request import (
+from recitative.music.settings import (
+    EVENTS,
     MAX_BARS,
+    MUSIC,
     NEW_BARS,
     QUARTERS_PER_MINUTE,
     TICKS_PER_STEP,
@@ -63,7 +81,6 @@ from recitative.music.request import (
     require_key,
     voice_number,
 )
-from recitative.music.settings import EVENTS, MUSIC
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 from recitative.terminal import progress_bar, track

@@ -17,8 +17,8 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.classifier import CLASSIFIER
-from recitative.cli.models import RECOGNIZERS, complete, find_model, open_classifier, open_transcriber, opening
 from recitative.cli.options import (
+    RECOGNIZERS,
     ChannelOption,
     Failures,
     InputsArgument,
@@ -26,8 +26,13 @@ from recitative.cli.options import (
     PartialOption,
     Record,
     choose_channels,
+    complete,
     expand_options,
     files_bar,
+    find_model,
+    open_classifier,
+    open_transcriber,
+    opening,
     print_note,
     print_warnings,
     processes_for,

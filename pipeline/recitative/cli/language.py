@@ -19,8 +19,17 @@ from recitative import pretrained
 from recitative.asr import pronunciation
 from recitative.asr.pronunciation import MOST, PROBABILITY, LetterToSound
 from recitative.atomic import write_text
-from recitative.cli.models import PRONOUNCERS, RECOGNIZERS, complete, find_model, open_lm, open_pronouncer, opening
-from recitative.cli.options import Record, print_note
+from recitative.cli.options import (
+    PRONOUNCERS,
+    RECOGNIZERS,
+    Record,
+    complete,
+    find_model,
+    open_lm,
+    open_pronouncer,
+    opening,
+    print_note,
+)
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
@@ -29,8 +38,7 @@ from recitative.lm.estimate import NgramSettings, Sentences, TrainedNgram, read_
 from recitative.lm.estimate import train as train_ngram
 from recitative.lm.ngram import read_lm
 from recitative.terminal import progress_bar, track
-from recitative.text.lexicon import Lexicon, read_dictionary
-from recitative.text.tokens import TokenTable, Unit, learn_pieces, name_of
+from recitative.text.tokens import Lexicon, TokenTable, Unit, learn_pieces, name_of, read_dictionary
 
 if TYPE_CHECKING:
     from recitative.lm.recurrent import RecurrentLanguageModel

@@ -23,19 +23,23 @@ from recitative.cli.keywords import (
     format_detection,
     open_spotting_recognizer,
 )
-from recitative.cli.models import (
+from recitative.cli.options import (
     MODEL_HELP,
     RECOGNIZERS,
     SERVED,
     DecodingArguments,
+    PartialOption,
+    RateOption,
     TextOption,
+    Without,
     choose_text,
     complete,
+    expand_options,
     find_model,
     open_recognizer,
     opening,
+    print_note,
 )
-from recitative.cli.options import PartialOption, RateOption, Without, expand_options, print_note
 from recitative.data.parallel import available_cores
 from recitative.errors import UsageError
 from recitative.terminal import progress_bar

@@ -44,7 +44,16 @@ from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
 from recitative.music import synth
-from recitative.music.composer import event_likelihood, likelihood_of
+from recitative.music.composer import (
+    SCORE_SUFFIXES,
+    SUFFIXES,
+    event_likelihood,
+    likelihood_of,
+    read_event_pieces,
+    read_file,
+    read_folder,
+    read_pieces,
+)
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
 from recitative.music.melody import LONGEST_PHRASE_S, SAMPLE_RATE, Melody, PhraseDetector, transcribe_melody
@@ -52,16 +61,18 @@ from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, melody_figure, music_page
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
-from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
-from recitative.music.request import (
+from recitative.music.settings import (
+    EVENTS,
     TICKS_PER_STEP,
     Constraints,
     EditOptions,
+    EventsSettings,
+    FrameSettings,
+    MusicSettings,
     parse_key,
     require_key,
     voice_number,
 )
-from recitative.music.settings import EVENTS, EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import check_suffix, save_figure

@@ -14,35 +14,33 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from recitative.atomic import one_writer_of_model, write_text, writes
-from recitative.cli.models import (
+from recitative.cli.options import (
     MODEL_HELP,
     RECOGNIZERS,
-    DecodingArguments,
-    TextOption,
-    choose_text,
-    complete,
-    find_model,
-    open_lm,
-    open_recognizer,
-    open_transcriber,
-    opening,
-    warn_of_unknown,
-)
-from recitative.cli.options import (
     ChannelOption,
+    DecodingArguments,
     EngineOptions,
     Failures,
     InputsArgument,
     JobsOption,
     PartialOption,
+    TextOption,
     Without,
     choose_channels,
+    choose_text,
+    complete,
     expand_options,
     files_bar,
+    find_model,
+    open_lm,
+    open_recognizer,
+    open_transcriber,
+    opening,
     print_note,
     print_warnings,
     processes_for,
     require_folder,
+    warn_of_unknown,
 )
 from recitative.cli.start import INTERRUPTED
 from recitative.errors import UsageError
@@ -348,7 +346,7 @@ def tune(
     from recitative.asr.tuning import network_outputs
     from recitative.asr.tuning import tune as tune_decoding
     from recitative.model.folder import load_model, save_model
-    from recitative.text.lexicon import Lexicon
+    from recitative.text.tokens import Lexicon
 
     with opening(model):
         recognizer = load_model(model, RECOGNIZER)

@@ -17,8 +17,17 @@ from recitative.asr.pronunciation import ListedWord, pronounce_words, read_word_
 from recitative.atomic import one_writer, write_bytes, write_text
 from recitative.audio.files import inspect
 from recitative.cli.language import open_letter_to_sound
-from recitative.cli.models import MODEL_HELP, RECOGNIZERS, complete, find_model, open_transcriber
-from recitative.cli.options import SettingsOptions, expand_options, print_note, print_table
+from recitative.cli.options import (
+    MODEL_HELP,
+    RECOGNIZERS,
+    SettingsOptions,
+    complete,
+    expand_options,
+    find_model,
+    open_transcriber,
+    print_note,
+    print_table,
+)
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.importing import ImportOptions, import_corpus, read_source
@@ -31,9 +40,8 @@ from recitative.lm.estimate import Sentences, read_sentences
 from recitative.model.kind import ModelKind
 from recitative.score.wer import ErrorCounts
 from recitative.terminal import progress_bar, track
-from recitative.text.lexicon import Lexicon, Pronunciation, spelling_of
 from recitative.text.normalize import NormalizationRules, normalize
-from recitative.text.tokens import TokenTable, required_frames
+from recitative.text.tokens import Lexicon, Pronunciation, TokenTable, required_frames, spelling_of
 
 if TYPE_CHECKING:
     from recitative.asr.adaptation import Adapted

@@ -47,8 +47,7 @@ from recitative.data.tables import (
     write_tables,
 )
 from recitative.errors import DataError, Problem
-from recitative.text.lexicon import Spelling
-from recitative.text.tokens import required_frames
+from recitative.text.tokens import Spelling, required_frames
 
 OnProgress = Callable[[int, int], None]
 """Called with (done, total)."""

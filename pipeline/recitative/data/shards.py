@@ -38,7 +38,7 @@ import soundfile
 from safetensors.numpy import save
 
 from recitative.atomic import replacing, write_bytes, write_text, writes
-from recitative.audio.compressed import with_ogg_serial
+from recitative.audio.containers import with_ogg_serial
 from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.parallel import Engine, parallel_map

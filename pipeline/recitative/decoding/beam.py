@@ -42,8 +42,7 @@ from recitative.decoding.hypotheses import Hypothesis, join_spellings, log_sum
 from recitative.decoding.lexicon_tree import LexiconTree, SearchSpace, new_search_space, word_scores
 from recitative.lm.arpa import LanguageModel
 from recitative.stage import Array, Mask
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 _SMALL = 2.0**-300  # masses below are scaled up; far above the subnormal numbers
 _SCALE = 2.0**300

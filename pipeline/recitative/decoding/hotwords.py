@@ -21,8 +21,7 @@ from pathlib import Path
 
 from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.reading import DEEPEST, LARGEST_SETTINGS, read_text
-from recitative.text.lexicon import Lexicon, Pronunciation
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, Pronunciation, TokenTable
 
 MAX_SPELLINGS = 64  # of one phrase
 

@@ -18,8 +18,7 @@ from recitative.decoding.hypotheses import SpelledWord
 from recitative.lm.arpa import LanguageModel
 from recitative.lm.ngram import NgramModel
 from recitative.stage import Array, Mask
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import Lexicon, TokenTable
 
 GOES_ON = -1  # in place of a word of a lexicon: the word goes on
 LARGEST_TABLE = 1 << 23  # entries of a table of (node, label), 32 MB; above, children are found by bisection

@@ -73,8 +73,7 @@ from recitative.report.charts import OperatingPoint, det_curve
 from recitative.report.figure import save_figure
 from recitative.score.classification import LEVELS, DetectionCounts, Span, choose_level, count_found
 from recitative.stage import Array
-from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable, Word
+from recitative.text.tokens import Lexicon, TokenTable, Word
 
 KIND = PhraseKind("keyword", "threshold", largest=1.0, example=0.5)
 

@@ -24,11 +24,22 @@ from torch import Tensor, nn
 from recitative.atomic import recover_folder, write_bytes, write_text
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import Model, load_model, with_present_names
-from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, SMOOTHING, CellWriter, Graph, Ragged, file_content
+from recitative.model.graph import (
+    FLOAT,
+    OPERATORS,
+    SENTINELS,
+    SMOOTHING,
+    CellWriter,
+    Graph,
+    Inputs,
+    InputStatistics,
+    Ragged,
+    file_content,
+    quantize_rows,
+)
 from recitative.model.graph_stages import Writer
 from recitative.model.kind import RECOGNIZER_NAME, InitialState, ModelKind, ModelMetadata, Signature, imported
 from recitative.model.onnx_stage import open_model, read_content
-from recitative.model.quantization import Inputs, InputStatistics, quantize_rows
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import CausalConv, Chain, Normalize, PlaneNorm, RowConv
 from recitative.score.wer import ErrorCounts
@@ -97,7 +108,7 @@ def write_network(
 
     signature: the names and types of data; with 'last' () bool if the network holds back frames, and then with the
     lengths of its output. T may be any number from 1 on, and a length 0. The arithmetic is int8 if the statistics of
-    all inputs are given; see ``measure_inputs``, and ``model.quantization`` for ``smoothing``.
+    all inputs are given; see ``measure_inputs``, and ``model.graph`` for ``smoothing``.
     """
     piece_frames = _piece_frames(network)
     if piece_frames and any(isinstance(module, RowConv) for module in network.modules()):

@@ -19,11 +19,11 @@ from recitative.music.composer import (
     OnProgress,
     Scorer,
     cross_entropy,
+    fit_to_events,
     likelihood_of,
     read_contexts,
 )
-from recitative.music.events import Event, Kind
-from recitative.music.frames import MaskedCode
+from recitative.music.frames import Event, Kind, MaskedCode
 from recitative.music.generation import (
     Span,
     TokenGrid,
@@ -44,14 +44,17 @@ from recitative.music.piece import (
     tied,
     to_grid,
 )
-from recitative.music.pieces import fit_to_events
-from recitative.music.request import (
+from recitative.music.settings import (
+    MAX_REQUESTED_BARS,
     QUARTERS_PER_MINUTE,
     TICKS_PER_STEP,
     Constraints,
     EditOptions,
     EventConstraints,
+    EventSettings,
+    FrameSettings,
     GenerationRequest,
+    MusicRequest,
     blank,
     blank_events,
     on_grid,
@@ -60,8 +63,8 @@ from recitative.music.request import (
     require_key,
     to_complete,
     to_rewrite,
+    voice_ranges,
 )
-from recitative.music.settings import MAX_REQUESTED_BARS, EventSettings, FrameSettings, MusicRequest, voice_ranges
 from recitative.music.statistics import FIFTH, OCTAVE, Share, parallels
 from recitative.stage import Ids, Mask
 

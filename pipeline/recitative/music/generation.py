@@ -18,11 +18,9 @@ import numpy as np
 from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import Sampling, categorical, distribution
 from recitative.music.composer import EventScorer, OnProgress, Scorer, read_contexts
-from recitative.music.events import Event, GrammarState, Kind
-from recitative.music.frames import Conditioning, FrameCode, MaskedCode
+from recitative.music.frames import Conditioning, Event, FrameCode, GrammarState, Kind, MaskedCode
 from recitative.music.piece import SILENT, Key, Piece, Pitches, key_name, key_of, likeliest_keys, tonic_of
-from recitative.music.request import Constraints, GenerationRequest
-from recitative.music.settings import EventSettings, FrameSettings
+from recitative.music.settings import Constraints, EventSettings, FrameSettings, GenerationRequest
 from recitative.stage import Array, Ids, Mask, Padded
 from recitative.text.tokens import END
 

@@ -24,12 +24,18 @@ from recitative.model.folder import TorchStage
 from recitative.model.graph import FLOAT, CellWriter, Graph
 from recitative.model.graph_stages import Writer
 from recitative.model.kind import ModelKind
-from recitative.music.composer import BATCH, Likelihood, event_likelihood, pad_pieces
-from recitative.music.events import Event, EventVocabulary, Kind
-from recitative.music.frames import Conditioning, Context, FrameCode, History, MaskedCode
+from recitative.music.composer import (
+    BATCH,
+    Frames,
+    Likelihood,
+    event_likelihood,
+    pad_pieces,
+    read_event_pieces,
+    read_pieces,
+)
+from recitative.music.frames import Conditioning, Context, Event, EventVocabulary, FrameCode, History, Kind, MaskedCode
 from recitative.music.generation import BLOCKS, random_blocks
 from recitative.music.piece import Piece
-from recitative.music.pieces import Frames, read_event_pieces, read_pieces
 from recitative.music.settings import EVENTS, MUSIC, EventsSettings, MusicData, MusicSettings
 from recitative.nn.heads import EmbeddedFeatures, PitchHead
 from recitative.nn.ragged import detach

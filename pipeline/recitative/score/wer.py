@@ -30,7 +30,7 @@ from recitative.data.tables import read_table
 from recitative.errors import DataError, Problem
 from recitative.reading import read_text
 from recitative.score.results import Measurement, ResultRow, rows_of
-from recitative.text.lexicon import Spelling
+from recitative.text.tokens import Spelling
 
 Op = Literal["C", "S", "I", "D"]
 """Correct, substitution, insertion, deletion: the letters of Kaldi's and sclite's alignments."""

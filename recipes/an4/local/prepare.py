@@ -21,7 +21,7 @@ from recitative.audio.files import Samples, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
 from recitative.reading import read_text
-from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import Lexicon
 
 OFFICIAL = {"train": 948, "test": 130}  # utterances of the published lists
 SUFFIXES = (".sph", ".wav", ".flac", ".raw")  # as distributed: SPHERE or headerless samples; and common conversions

@@ -20,9 +20,9 @@ from itertools import combinations, pairwise
 from pathlib import Path
 
 from recitative.errors import DataError, RecitativeError
+from recitative.music.composer import read_folder
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import Piece
-from recitative.music.pieces import read_folder
 
 STEPS_PER_QUARTER = 12  # triplets and sixteenths fall on it
 TENTHS = {"train": 8, "valid": 1, "test": 1}
