@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import os
@@ -42,7 +43,7 @@ from recitative.anomaly.detector import Threshold
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.stream import EndpointRules
+from recitative.asr.stream import EndpointRules, Stream
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.errors import RunError, UsageError
@@ -53,7 +54,9 @@ from recitative.music.piece import Note, Piece
 from recitative.serve.access import Access, Limits
 from recitative.serve.app import Server, Service
 from recitative.serve.decoder import Decoders
+from recitative.serve.live import OwnConversation
 from recitative.serve.models import ServedModel
+from recitative.serve.streams import LiveStream
 
 RATE = tiny.RATE
 post = partial(httpx.post, timeout=60)  # a process that decodes may have to start
@@ -307,6 +310,35 @@ def test_silent_clients_and_endless_streams_are_ended(recognizer, model, has_wor
             live.send(bytes(4 * RATE))
             messages = [json.loads(message) for message in until_closed(live)]
             assert messages[-1]["message"] == "the stream is longer than 1 s: begin a new one"
+
+
+def test_clients_that_vanish_leave_nothing_behind(recognizer, model, has_workers):
+    audio = samples().tobytes()
+
+    async def vanish(number: int) -> None:
+        live = await connect_async(web_socket(service, f"/v1/stream?rate={RATE}"))
+        for start in range(0, number * 1500, 1500):
+            await live.send(audio[start : start + 1500])
+        live.transport.abort()
+
+    async def vanish_together() -> None:
+        await asyncio.gather(*(vanish(number) for number in range(16)))
+
+    def kept() -> list[object]:
+        gc.collect()
+        return [one for one in gc.get_objects() if type(one) in (LiveStream, OwnConversation, Stream)]
+
+    with serving(recognizer, files=[model] if has_workers else ()) as service:
+        before = len(kept())
+        asyncio.run(vanish_together())
+        deadline = time.monotonic() + 60
+        while (service.server.live or len(kept()) > before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert service.server.live == 0
+        hosts = service.server.workers.workers if has_workers else [service.server._local]
+        assert not any(host.streams for host in hosts)
+        assert len(kept()) == before
+        assert httpx.get(f"{service.url}/metrics").text.count("recitative_streams_total 16.0") == 1
 
 
 def until_closed(live: ClientConnection) -> Iterator[str]:

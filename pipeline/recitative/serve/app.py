@@ -37,7 +37,7 @@ from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document
-from recitative.serve.access import Access, Gate, Limits, Metrics, error_body, log_refusal, memory_of
+from recitative.serve.access import Access, Gate, Limits, Metrics, error_body, log_refusal
 from recitative.serve.decoder import BusyError
 from recitative.serve.live import (
     INTERNAL,
@@ -50,6 +50,7 @@ from recitative.serve.live import (
     require_known,
     run_conversation,
 )
+from recitative.serve.memory import memory_of, releasing
 from recitative.serve.models import DEFAULT_OPTIONS, RAW_TEXT, Models, ServedModel, StreamOptions
 from recitative.serve.recordings import (
     GRANULARITIES,
@@ -108,6 +109,7 @@ class Server:
         """Run everything that the routes need."""
         async with AsyncExitStack() as stack:
             stack.callback(self.pool.close)
+            await stack.enter_async_context(releasing())
             await stack.enter_async_context((self.workers or self._local).running())
             if self.assistant_socket:
                 from recitative.serve.voice_assistant import listening

@@ -49,6 +49,7 @@ from recitative.asr.stream import EndpointRules
 from recitative.errors import RecitativeError, RunError, UsageError
 from recitative.model.stream import NetworkStream, Work, run_together
 from recitative.serve.access import Metrics
+from recitative.serve.memory import release_memory, releasing
 from recitative.serve.models import DEFAULT_OPTIONS, ServedModel, StreamOptions
 
 PIECE_S = 1.0
@@ -127,17 +128,19 @@ class _Rounds:
 
     async def run(self) -> None:
         """Run rounds until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER_S)
-            pieces, self._waiting = self._waiting, []
-            self._wake.clear()
-            if pieces:
-                work_s = await loop.run_in_executor(self._thread, _step, pieces)
-                self._report(sum(piece.duration_s for piece in pieces), work_s, len(pieces))
-                for piece in pieces:
-                    piece.resolve()
+            await self._round()  # its streams must not live on in a variable here
+
+    async def _round(self) -> None:
+        pieces, self._waiting = self._waiting, []
+        self._wake.clear()
+        if pieces:
+            work_s = await asyncio.get_running_loop().run_in_executor(self._thread, _step, pieces)
+            self._report(sum(piece.duration_s for piece in pieces), work_s, len(pieces))
+            for piece in pieces:
+                piece.resolve()
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -437,7 +440,7 @@ def _forked(count: int, models: Sequence[ServedModel], rules: EndpointRules) -> 
             stream = model.stream(DEFAULT_OPTIONS, rules)
             stream.accept(np.zeros(WARM_UP_S * 16000, np.int16), 16000)
             stream.finish()
-    gc.collect()
+    release_memory()  # each worker would write to the free pages, which would then be its own
     gc.freeze()  # the collector would write to all objects
     context, pairs = multiprocessing.get_context("fork"), [socket.socketpair() for _ in range(count)]
     started = []
@@ -487,7 +490,7 @@ async def _serve(connection: socket.socket, models: Iterable[ServedModel], rules
         except Exception:  # a bug, which the server logs
             _send(writer, (number, RuntimeError(traceback.format_exc())))
 
-    async with LocalHost(models, rules, lambda *took: _send(writer, (REPORT, took))).running() as host:
+    async with LocalHost(models, rules, lambda *took: _send(writer, (REPORT, took))).running() as host, releasing():
         _send(writer, (READY, None))
         with suppress(asyncio.IncompleteReadError, OSError):
             while True:
