@@ -15,13 +15,12 @@ from recitative.anomaly.detector import Threshold
 from recitative.asr.g2p_task import new_g2p
 from recitative.asr.kind import G2PSettings, Language
 from recitative.config import load_tree
-from recitative.decoding.hypotheses import FEATURES
+from recitative.decoding.hypotheses import FEATURES, Calibrator
 from recitative.lm.ngram import parse_lm
 from recitative.lm.recurrent import LanguageModelSettings
 from recitative.lm.task import new_language_model
 from recitative.punctuation.punctuator import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
-from recitative.score.classification import Calibrator
 from recitative.sound.conditioning import Labels, SpectrogramSettings, WaveSettings
 from recitative.sound.task import new_spectrogram_model, new_wave_model
 from recitative.text.tokens import Lexicon, TokenTable, Vocabulary

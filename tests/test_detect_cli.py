@@ -57,9 +57,11 @@ def test_a_folder_and_its_file_find_the_same(folder):
 
 
 def test_a_stream_has_the_alarms_of_the_recording_however_it_is_cut(folder):
-    detector, learned = open_detector(folder / "hum.onnx")
+    detector = open_detector(folder / "hum.onnx")
     samples, _ = soundfile.read(folder / "mixed.wav", dtype="float32")
-    whole = [a for heard in detector.detect_file(folder / "mixed.wav", threshold=learned) for a in heard.alarms]
+    whole = [
+        a for heard in detector.detect_file(folder / "mixed.wav", threshold=detector.threshold) for a in heard.alarms
+    ]
     assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in whole)
     for rate, sound in ((RATE, samples), (2 * RATE, np.repeat(samples, 2))):
         stream = detector.stream()
@@ -74,7 +76,7 @@ def test_a_stream_has_the_alarms_of_the_recording_however_it_is_cut(folder):
 
 @pytest.mark.parametrize("block_s", [0.013, 0.4, 100.0])
 def test_scores_do_not_depend_on_the_blocks_of_a_recording(folder, block_s):
-    detector, _ = open_detector(folder / "hum.onnx")
+    detector = open_detector(folder / "hum.onnx")
     whole = np.concatenate([heard.scores for heard in detector.detect_file(folder / "mixed.wav")])
     pieces = [heard.scores for heard in detector.detect_file(folder / "mixed.wav", block_s)]
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
@@ -84,15 +86,15 @@ def test_a_recording_of_another_rate_and_two_channels_is_scored_as_the_model_hea
     samples, _ = soundfile.read(folder / "mixed.wav")
     twice = np.repeat(samples, 2)  # 8 kHz; what is above 2 kHz is filtered away
     soundfile.write(tmp_path / "stereo.wav", np.stack([twice, twice], axis=1), 2 * RATE)
-    detector, learned = open_detector(folder / "hum.onnx")
-    blocks, finder = list(detector.detect_file(tmp_path / "stereo.wav", 0.1)), AlarmFinder(detector, learned)
+    detector = open_detector(folder / "hum.onnx")
+    blocks, finder = list(detector.detect_file(tmp_path / "stereo.wav", 0.1)), AlarmFinder(detector, detector.threshold)
     alarms = [alarm for block in blocks for alarm in finder.accept(block.scores)]
     assert blocks[-1].duration_s == pytest.approx(4.0)
     assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in alarms)
 
 
 def test_alarms_are_runs_of_windows_above_the_limit(folder):
-    detector, _ = open_detector(folder / "hum.onnx")
+    detector = open_detector(folder / "hum.onnx")
     values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), detector.stride / RATE
     finder = AlarmFinder(detector, Threshold(1.0, 0.0, 0.0, 1))
     alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
@@ -119,7 +121,7 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path):
     assert "has no threshold; give --limit, or run 'recitative anomaly threshold'" in refused
     learned = run("forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2)
     assert "20.00% of them may be above" in learned.out
-    assert open_detector(model)[1].false_alarms == 0.2
+    assert open_detector(model).threshold.false_alarms == 0.2
 
 
 def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path):

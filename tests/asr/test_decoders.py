@@ -11,9 +11,8 @@ from recitative.asr.decoding import DecodingOptions, GreedySearch, LanguageSearc
 from recitative.asr.kind import Language
 from recitative.config import DecodeSettings
 from recitative.decoding.hotwords import Grammar, HotWord
-from recitative.decoding.hypotheses import FEATURES
+from recitative.decoding.hypotheses import FEATURES, Calibrator
 from recitative.errors import DataError, UsageError
-from recitative.score.classification import Calibrator
 from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", "a", "b", "c"))

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import tones
+from tiny import ToneNetwork
 
 from recitative.asr.recognizer import Recognizer
 from recitative.classification.classifier import Classifier
@@ -15,7 +16,6 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.keywords.search import DetectionDecoder, DetectionRules, LabelSearch, pick
 from recitative.keywords.spotter import SMOOTH_S, Spotter, label_decoder, parse_keywords, thresholds_of, with_keywords
 from recitative.model.folder import TorchStage
-from recitative.stage import Padded
 
 RECENT = ("model.pooling=recent", "model.pooling_frames=4")
 FILLER = "_filler_"
@@ -24,27 +24,14 @@ SAID = [("low", 0.5), ("high", 1.2), ("low", 1.6), ("middle", 2.5), ("middle", 2
 WORD_S = 0.2
 
 
-class ToneLabels:
-    """Stage: the label is the tone that the frame is nearest to; the filler is silence."""
-
-    stride, lookahead = 1, 0
+class ToneLabels(ToneNetwork):
+    """The same of labels: the filler is silence."""
 
     def __init__(self, extractor):
         rng = np.random.default_rng(0)
         silence = 0.01 * rng.standard_normal(tones.RATE).astype(np.float32)
         sounds = [silence, *(tones.tone(label, 1.0, rng) for label in tones.TONES_HZ)]
         self.means = np.stack([extractor.compute(sound).mean(0) for sound in sounds])  # (K, C)
-
-    def output_lengths(self, lengths):
-        return lengths
-
-    def initial_state(self, n):
-        return {}
-
-    def step(self, x, state, *, last):
-        nearness = -((x.data[:, :, None] - self.means) ** 2).mean(-1)  # (N, T, K)
-        relative = nearness - nearness.max(-1, keepdims=True)
-        return Padded(relative - np.log(np.exp(relative).sum(-1, keepdims=True)), x.lengths), {}
 
 
 def knowing():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import recipe_local
 from recitative.data.directory import DataDirectory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,21 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run) -> tuple[Path
 
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     _, done = run
-    assert done.returncode == 0, done.stdout + done.stderr
-    for stage in (
-        "prepare",
-        "check",
-        "features",
-        "language model",
-        "train",
-        "average",
-        "decode",
-        "score",
-        "stream",
-        "export",
-        "report",
-    ):
-        assert f"({stage}): done in" in done.stderr
+    stages = ("prepare", "check", "features", "language model", "train", "average", "decode", "score", "stream")
+    recipe_local.assert_done(done, *stages, "export", "report")
 
 
 def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -81,10 +69,7 @@ def test_a_later_stage_runs_alone_on_what_is_there(
     run: tuple[Path, subprocess.CompletedProcess[str]], run_recipe: Run
 ) -> None:
     folder, _ = run
-    before = (folder / "exp" / "results.jsonl").read_text().splitlines()
-    done = run_recipe("digits", folder, "--stage", "8", "--stop-stage", "8", "--models", "lstm")
-    assert done.returncode == 0, done.stderr
-    assert len((folder / "exp" / "results.jsonl").read_text().splitlines()) == len(before), "rows are replaced"
+    recipe_local.assert_rows_are_replaced(folder, run_recipe, "digits", "--models", "lstm")
 
 
 def test_the_sets_share_no_voice_and_lose_no_recording(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+import recipe_local
 from digit_tones import write_corpus
 from recitative.data.directory import DataDirectory
 
@@ -26,9 +27,7 @@ def run(tmp_path_factory, run_recipe):
 
 def test_every_stage_is_done(run):
     _, done = run
-    assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "sample", "score", "export", "speed"):
-        assert f"({name}): done" in done.stderr, done.stderr[-3000:]
+    recipe_local.assert_done(done, "prepare", "check", "train", "sample", "score", "export", "speed")
     assert "on one thread" in done.stdout
 
 

@@ -48,7 +48,7 @@ from recitative.config import (
     Section,
 )
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.features.frontend import FeatureExtractor, pad_rows
 from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, ModelMetadata, Signature
@@ -535,8 +535,7 @@ def require_usable(
         for utterance, duration_s in zip(utterances, seconds.tolist(), strict=True)
         if duration_s < least_s
     ]  # fmt: skip
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return seconds
 
 

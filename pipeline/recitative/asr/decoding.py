@@ -23,11 +23,18 @@ from recitative.asr.pronunciation import guess
 from recitative.config import DecodeSettings
 from recitative.decoding.beam import BeamSearch, BeamState
 from recitative.decoding.hotwords import Grammar, HotWord, HotWords
-from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, align_words, evidence_of
+from recitative.decoding.hypotheses import (
+    BestPath,
+    Calibrator,
+    Hypothesis,
+    TokenRun,
+    WordEvidence,
+    align_words,
+    evidence_of,
+)
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import LanguageModel
-from recitative.score.classification import Calibrator
 from recitative.stage import Array
 from recitative.text.tokens import Lexicon, TokenTable, Word, words_of
 

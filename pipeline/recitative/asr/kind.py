@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TextTrainSettings, TrainingData
+from recitative.decoding.hypotheses import Calibrator
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
@@ -27,7 +28,6 @@ from recitative.model.kind import (
 )
 from recitative.pretrained import name_of
 from recitative.reading import checked, parsed_json
-from recitative.score.classification import Calibrator
 from recitative.stage import Array, Stage
 from recitative.text.tokens import Lexicon, TokenTable
 

@@ -20,13 +20,13 @@ from recitative.asr.decoding import NO_OPTIONS, DecodingOptions
 from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language, language_of
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import ModelSettings, Settings
+from recitative.decoding.hypotheses import Calibrator
 from recitative.errors import UsageError
 from recitative.model.folder import TorchStage, load_model, run_model
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import AttentionDecoder
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end, normalization_stages
-from recitative.score.classification import Calibrator
 from recitative.stage import Padded, run_whole
 from recitative.text.tokens import Lexicon, Spelling, TokenTable, name_of, spelling_of
 

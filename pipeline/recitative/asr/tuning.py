@@ -31,7 +31,7 @@ from recitative.asr.recognizer import word_errors
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.hypotheses import FEATURES
+from recitative.decoding.hypotheses import FEATURES, Calibrator
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s, read_batches, read_utterance
@@ -41,7 +41,7 @@ from recitative.model.graph import Inputs
 from recitative.nn.heads import AttentionDecoder, padded_labels
 from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines
-from recitative.score.classification import Calibrator, expected_calibration_error, hypothesis_correct
+from recitative.score.classification import expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
 from recitative.stage import Array, Padded
 

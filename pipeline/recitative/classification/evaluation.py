@@ -23,7 +23,7 @@ from recitative.classification.classifier import Classifier, ClassifierSettings
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.report.charts import Recording, confusion_matrix, reliability_diagram, spectrogram
 from recitative.report.figure import Figure
@@ -52,8 +52,7 @@ def label_numbers(
         elif utterance.text not in numbers:
             found = f"has the label '{utterance.text}', which is none of the model's"
             problems.append(Problem(place, found, _listed(names), remedy))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return np.array([numbers[utterance.text or ""] for utterance in utterances], np.int64)
 
 
@@ -87,8 +86,7 @@ def require_usable(
         if duration_s > longest_s:
             allowed = f"at most train.max_duration_s={longest_s:g}"
             problems.append(Problem(place, f"lasts {duration_s:.1f} s", allowed, "cut it or raise the limit"))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
 
 
 @dataclass(frozen=True)

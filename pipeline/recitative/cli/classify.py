@@ -324,8 +324,8 @@ def detect(
     from recitative.model.stream import document
     from recitative.report.figure import check_suffix
 
-    detector, learned = open_detector(model)
-    if learned:
+    detector = open_detector(model)
+    if learned := detector.threshold:
         threshold = learned if limit is None else replace(learned, limit=limit)
     elif limit is not None:
         threshold = Threshold(limit, limit, 0.0, 0)
@@ -355,12 +355,12 @@ def detect(
     failures.finish()
 
 
-def open_detector(model: Path) -> tuple[AnomalyDetector, Threshold | None]:
-    """Open an anomaly model and its threshold: a folder with PyTorch, an exported file with ONNX Runtime."""
+def open_detector(model: Path) -> AnomalyDetector:
+    """Open an anomaly model: a folder with PyTorch, an exported file with ONNX Runtime."""
     from recitative.kinds import open_model
 
     detector: AnomalyDetector = open_model(pretrained.find(str(model)), [FORECASTER])
-    return detector, detector.threshold
+    return detector
 
 
 def _alarms_of(
@@ -400,7 +400,7 @@ def score_anomaly_model(
     started = time.perf_counter()
     from recitative.score.classification import area_measured
 
-    detector = open_detector(model)[0]
+    detector = open_detector(model)
     normal = DataDirectory.read(data).utterances
     fitted = DataDirectory.read(baseline).utterances if baseline else ()
     areas = {}

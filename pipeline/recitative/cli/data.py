@@ -27,7 +27,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.parallel import available_cores
 from recitative.data.shards import INDEX, Format, is_shards, verify_shards, write_shards
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import accumulate, extract, write_features
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar, track
@@ -481,8 +481,7 @@ def shards(
     if verify:
         with progress_bar("verify shards"):
             problems = list(verify_shards(data_dir, engine.to_engine()))
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         print(f"{data_dir}: all shards are as the index says")
         return
     if output is None:

@@ -15,7 +15,7 @@ import typer
 from recitative import pretrained
 from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import RECOGNIZER
-from recitative.atomic import recover_folder, write_text
+from recitative.atomic import write_text
 from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import classify, language, music, sound
 from recitative.cli.options import ANY, Record, complete, expand_options, find_model, open_named_transcriber, print_note
@@ -209,7 +209,6 @@ def score(
     if baseline and not unusual:
         raise UsageError("--baseline requires --unusual")
     path = pretrained.find(model)
-    recover_folder(path)
     if not (path.is_file() or (path / SETTINGS).exists()):  # a data directory
         if not output:
             raise UsageError("--output is missing; give a folder for alignments and confusions")

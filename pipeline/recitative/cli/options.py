@@ -25,7 +25,6 @@ import typer
 from pydantic import BaseModel
 
 from recitative import pretrained
-from recitative.atomic import recover_folder
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.parallel import Engine, available_cores
 from recitative.errors import DataError, UsageError, one_line, os_problem
@@ -458,7 +457,6 @@ def find_model(name: str, kinds: Sequence[str] = RECOGNIZERS) -> Path:
         others = ", ".join(other for other in pretrained.names(*RECOGNIZERS) if other != name)
         print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
-    recover_folder(path)
     known = pretrained.names(*kinds)
     is_other = path == pretrained.path_of(name) and name not in known
     if is_other or not path.exists():

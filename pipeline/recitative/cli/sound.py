@@ -26,8 +26,8 @@ from recitative.audio.files import (
 )
 from recitative.cli.options import SeedOption, TemperatureOption, output_names, require_folder
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, Problem, UsageError, os_problem
-from recitative.kinds import SOUND_KINDS, kind_of
+from recitative.errors import DataError, Problem, UsageError, os_problem, raise_all
+from recitative.kinds import SOUND_KINDS, kind_of, open_model
 from recitative.model.kind import kind_of_folder
 from recitative.sound.conditioning import mel_conditions
 from recitative.sound.generator import (
@@ -44,17 +44,6 @@ from recitative.terminal import clock, progress_bar
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
 
 
-def open_generator(model: Path) -> SoundGenerator:
-    """Open a model of samples with ONNX Runtime. A folder is exported first, which needs the training packages.
-
-    Raises DataError for other models.
-    """
-    from recitative.kinds import open_model
-
-    generator: SoundGenerator = open_model(model, [SOUND])
-    return generator
-
-
 def require_temperature(temperature: float) -> None:
     """Raises UsageError for a temperature that is not above 0."""
     if not temperature > 0:
@@ -68,13 +57,11 @@ def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float
         for option, value in (("--vocoder", vocoder), ("--spectrogram-temperature", spectrogram_temperature)):
             if value is not None:
                 raise UsageError(f"{option}: {model} generates samples itself; leave it out")
-        return LabelVoice(open_generator(model))
+        return LabelVoice(open_model(model, [SOUND]))
     if not vocoder:
         raise UsageError(f"--model {model}: generates mel frames; add a --vocoder")
-    from recitative.kinds import open_model
-
     scale = SPECTROGRAM_TEMPERATURE if spectrogram_temperature is None else spectrogram_temperature
-    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), scale)
+    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_model(vocoder, [SOUND]), scale)
 
 
 STDOUT = "-"
@@ -277,7 +264,7 @@ def vocode(
     recitative vocode data/test --model exp/vocoder/model.onnx --output data/test_vocoded
     """
     require_temperature(temperature)
-    generator = open_generator(model)
+    generator: SoundGenerator = open_model(model, [SOUND])
     if (condition := generator.metadata.settings.sound.condition) != "mel":
         raise UsageError(f"--model {model}: sound.condition={condition}; a vocoder has sound.condition=mel")
     require_folder(output)
@@ -299,8 +286,7 @@ def vocode(
             written = [output / f"{one.name}.wav" for one in readings.sources if one.name in finished]
     for path in written:
         print(path)
-    if readings.problems:
-        raise DataError.collect(readings.problems)
+    raise_all(readings.problems)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from recitative.data.tables import (
     words_of,
     write_tables,
 )
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.text.tokens import Spelling, required_frames
 
 OnProgress = Callable[[int, int], None]
@@ -460,8 +460,7 @@ def _read(path: Path) -> tuple[dict[str, list[TableRow]], dict[str, str]]:
                 more = f", and {len(found) - 1} more" if len(found) > 1 else ""
                 mended[name] = f" ({Path(found[0].where).name} {found[0].found}{more})"
     rows.pop("spk2utt", None)
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return rows, mended
 
 

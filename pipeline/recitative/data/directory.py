@@ -35,7 +35,7 @@ from recitative.data.tables import (
     write_tables,
 )
 from recitative.data.tables import Utterance as Utterance
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.reading import exists, is_file, read_text
 
 CORE_TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt")
@@ -59,8 +59,7 @@ class DataDirectory:
             return cls(ShardIndex.open(Path(path)))
         tables, problems = scan_directory(Path(path))
         problems = problems or consistency_problems(Path(path), tables)
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         return cls.from_tables(tables)
 
     @classmethod
@@ -81,8 +80,7 @@ class DataDirectory:
         problems = consistency_problems(Path(path), rows)
         if not self.utterances:
             problems = [Problem(str(path), "would hold no utterances", "at least one", "choose others")]
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         write_tables(path, tables)
 
     def where(self, keep: Callable[[Utterance], bool]) -> DataDirectory:

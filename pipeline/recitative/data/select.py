@@ -16,7 +16,7 @@ from pathlib import Path
 from recitative.audio.files import inspect
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import TABLES, read_table
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 
 
 def first(directory: DataDirectory, count: int) -> DataDirectory:
@@ -248,8 +248,7 @@ def read_folds(data: DataDirectory, path: Path) -> list[Fold]:
         for utterance in data.utterances
         if not table.get(utterance.utt_id)
     ]
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return folds_by(data, {utterance.utt_id: table[utterance.utt_id] for utterance in data.utterances})
 
 
@@ -262,8 +261,7 @@ def folds_by(data: DataDirectory, fold_of: Mapping[str, str]) -> list[Fold]:
     if len(names) < 2:
         raise DataError("folds", f"there is one, '{names[0]}'", "two or more", "divide the data further")
     folds = [_fold(data, fold_of, name) for name in names]
-    if problems := [problem for fold in folds for problem in _shared(fold)]:
-        raise DataError.collect(problems)
+    raise_all([problem for fold in folds for problem in _shared(fold)])
     return folds
 
 

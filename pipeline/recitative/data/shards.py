@@ -43,7 +43,7 @@ from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.parallel import Engine, parallel_map
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, read_json, shown
 from recitative.stage import Array
 
@@ -146,8 +146,7 @@ class ShardIndex(Sequence[Utterance]):
             index_tars(folder)
             index = cls(folder, *_map(folder / INDEX))
         problems = [problem for shard in index.shards if (problem := _shard_problem(folder, shard))]
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         return index
 
     def _is_of(self, tars: Sequence[Path]) -> bool:
@@ -343,8 +342,7 @@ def write_shards(
             entries += result.entries
         else:
             problems += result
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     for path in folder.glob("shard-*.tar"):  # of an earlier plan
         if re.fullmatch(r"shard-\d+\.tar", path.name) and path.name not in {shard.name for shard in shards}:
             path.unlink()
@@ -368,8 +366,7 @@ def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> 
             seconds += end_s - utterance.start_s
         except DataError as error:
             problems += error.problems
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     count = min(len(utterances), max(1, round(seconds / shard_s)))
     order = np.random.default_rng(SEED).permutation(len(utterances))
     plans = []

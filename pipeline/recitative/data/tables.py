@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from recitative.atomic import replacing
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.reading import encoding_problem, read_bytes, wide_encoding
 
 KeyKind = Literal["utterance", "speaker", "recording"]
@@ -60,8 +60,7 @@ def read_table(path: str | Path) -> list[TableRow]:
     """
     rows, problems = scan_table(path)
     problems += order_problems(path, rows)
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return rows
 
 

@@ -4,7 +4,7 @@ known text.
 
 The posterior of a word is the share of the beam's probability that has the same word at the same time (Wessel et al.
 2001, on an n-best list). It is overconfident, since hypotheses outside the beam are not counted;
-``score.classification`` corrects that.
+a ``Calibrator`` corrects that.
 
 In an alignment, a word may have several label sequences, and words may be separated by a label such as the space.
 Frames are counted from 0; begin and end are [begin, end).
@@ -13,15 +13,16 @@ Frames are counted from 0; begin and end are [begin, end).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import DataError
+from recitative.score.classification import correctness
 from recitative.stage import Array, Padded
 
 
@@ -74,6 +75,9 @@ FEATURES = ("logit_posterior", "ln_least_token", "ln_mean_token", "ln_labels")
 
 _TOLERANCE = 2  # frames by which the onsets of one word may differ between hypotheses
 _MAX_LOGIT = 12.0  # nats, for a posterior of 1
+
+L2 = 0.1  # prior on weights, per standard deviation of the feature: about 1 / sqrt(L2) = 3 or less
+NEWTON_STEPS = 100  # about ten suffice
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,103 @@ def evidence_of(hypotheses: Sequence[Hypothesis], runs: Sequence[TokenRun]) -> t
 def _is_same(a: SpelledWord, b: SpelledWord) -> bool:
     overlap = a.first_frame <= b.last_frame + _TOLERANCE and b.first_frame <= a.last_frame + _TOLERANCE
     return a.word == b.word and overlap
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Logistic regression: p(correct) = 1 / (1 + exp(-(bias + sum over features of weight * feature)))."""
+
+    features: tuple[str, ...]  # names of the columns
+    weights: tuple[float, ...]
+    bias: float
+
+    @classmethod
+    def fit(cls, features: Array, correct: Array, names: Sequence[str], *, l2: float = L2) -> Calibrator:
+        """Fit to words with known correctness, by Newton's method.
+
+        features: (N, F), such as those of ``WordEvidence``, as in Kaldi's steps/conf; correct: (N,)
+        bool; names: of the F columns. Minimizes the cross entropy, summed over words, + l2 / 2 * sum of squared weights
+        of features scaled to unit variance. Targets are those of Platt 1999, (right + 1) / (right + 2) for correct
+        words and 1 / (wrong + 2) for wrong ones, as if one more word of each kind had been seen. So the weights are
+        finite even if a threshold separates correct from wrong words, and if all words are correct, or all wrong, every
+        probability is that constant.
+        Raises DataError for no words, non-finite features, and mismatched shapes.
+        """
+        features = _matrix(features, names)
+        correct = correctness(correct, len(features))
+        mean, scale = features.mean(0), features.std(0)
+        scale = np.where(scale > 1e-12 * (1 + abs(mean)), scale, np.inf)  # a constant feature has weight 0
+        standard = np.column_stack([(features - mean) / scale, np.ones(len(features))])  # (N, F + 1)
+        penalty = np.array([l2] * len(names) + [0.0])
+        right, wrong = int(correct.sum()), int((~correct).sum())
+        targets = np.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))
+        solution = _newton(standard, targets, penalty)
+        weights = solution[:-1] / scale
+        return cls(tuple(names), tuple(weights.tolist()), float(solution[-1] - weights @ mean))
+
+    def apply(self, features: Array) -> npt.NDArray[np.float64]:
+        """Features (N, F) -> probabilities (N,) that the words are correct. Raises DataError for another F."""
+        features = _matrix(features, self.features)
+        return _sigmoid(features @ np.array(self.weights) + self.bias)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data, such as in a model's metadata."""
+        return {"features": list(self.features), "weights": list(self.weights), "bias": self.bias}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any], where: str) -> Calibrator:
+        """The inverse of ``to_dict``. Raises DataError located at ``where`` for other data."""
+        try:
+            names, weights = tuple(entries["features"]), tuple(map(float, entries["weights"]))
+            bias = float(entries["bias"])
+            sound = len(names) == len(weights) and all(map(math.isfinite, (*weights, bias)))
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise DataError(where, "has no calibrator", "features, as many weights, and a bias", "fit it again")
+        return cls(names, weights, bias)
+
+
+def _newton(x: Array, targets: Array, penalty: Array) -> Array:
+    """The minimum (F + 1,) of cross entropy + penalty / 2 * weights ** 2, finite for targets (N,) within 0 and 1.
+
+    Newton's step is halved until the loss decreases, since far from the minimum it may overshoot.
+    """
+    weights = np.zeros(x.shape[1])
+    loss = _loss(x, targets, penalty, weights)
+    for _ in range(NEWTON_STEPS):
+        p = _sigmoid(x @ weights)
+        gradient = x.T @ (p - targets) + penalty * weights
+        hessian = (x.T * (p * (1 - p))) @ x + np.diag(penalty)
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]  # singular for l2 = 0 and a repeated feature
+        while (lower := _loss(x, targets, penalty, weights - step)) > loss:
+            step = step / 2
+        if abs(step).max() < 1e-10:
+            break
+        weights, loss = weights - step, lower
+    return weights
+
+
+def _loss(x: Array, targets: Array, penalty: Array, weights: Array) -> float:
+    z = x @ weights
+    return float((np.logaddexp(0, z) - targets * z).sum() + (penalty * weights**2).sum() / 2)
+
+
+def _sigmoid(z: Array) -> npt.NDArray[np.float64]:
+    """1 / (1 + exp(-z)), without overflow."""
+    result: npt.NDArray[np.float64] = (1 + np.tanh(z / 2)) / 2
+    return result
+
+
+def _matrix(features: Array, names: Sequence[str]) -> Array:
+    """(N, F) as float64, with a column for each name, checked."""
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or features.shape[1] != len(names):
+        raise DataError("features", f"shape {features.shape}", f"a column each for {', '.join(names)}", "")
+    bad = ~np.isfinite(features).all(0)
+    if bad.any():
+        raise DataError("features", f"'{names[int(bad.argmax())]}' has NaN or infinity", "finite numbers", "")
+    return features
 
 
 def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:

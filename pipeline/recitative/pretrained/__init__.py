@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recitative.atomic import recover_folder
+
 FOLDER = Path(__file__).parent
 SUFFIX = ".onnx.gz"
 
@@ -60,7 +62,10 @@ def path_of(name: str) -> Path | None:
 def find(model: str | Path) -> Path:
     """What stands at this path, or else the pretrained model of this name; the path itself if there is neither."""
     path = Path(model)
-    return path if path.exists() else path_of(str(model)) or path
+    found = path if path.exists() else path_of(str(model))
+    if not found:
+        recover_folder(path)
+    return found or path
 
 
 def name_of(model: str | Path) -> str:

@@ -27,7 +27,7 @@ from recitative.atomic import write_text, writes
 from recitative.data.annotations import read_trn, trn_line
 from recitative.data.directory import read_speakers, read_transcripts
 from recitative.data.tables import read_table
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.reading import read_text
 from recitative.score.results import Measurement, ResultRow, rows_of
 from recitative.text.tokens import Spelling
@@ -223,8 +223,7 @@ def _check(refs: Mapping[str, str], hyps: Mapping[str, str], utt2spk: Mapping[st
     problems = [Problem(where, found, "", "score against the data of these hypotheses") for found in unknown]
     without_speaker = [f"utterance '{utt_id}' has no speaker" for utt_id in refs if utt2spk and utt_id not in utt2spk]
     problems += [Problem("utt2spk", found, "", "add it there") for found in without_speaker]
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
 
 
 GAP = "***"  # printed for the missing side of a pair, as in Kaldi
@@ -402,6 +401,5 @@ def _read_hypotheses(path: Path) -> dict[str, str]:
     if path.suffix.lower() != ".trn":
         return {row.key: row.value for row in read_table(path)}
     lines, problems = read_trn(path)
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return {utt_id: text for utt_id, (_, text) in lines.items()}

@@ -21,7 +21,7 @@ from recitative.audio.files import Samples, read_audio
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.export import Written
 from recitative.model.graph import INT64, CellWriter, Graph, Ragged
@@ -301,8 +301,7 @@ def _read_each(
                          for p in error.problems]  # fmt: skip
         if on_progress:
             on_progress(number + 1, len(utterances))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return found
 
 
