@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recitative.music.midi import frequency
 from recitative.music.piece import Piece
-from recitative.music.synth import frequency
 
 RATE = 16000
 

@@ -13,8 +13,8 @@ from singing import CLEAN, RATE, SUNG, note_f1, sing
 
 from recitative.errors import DataError
 from recitative.music.melody import TranscribedNote, estimate_tempo, quantized, transcribe_melody
+from recitative.music.midi import render
 from recitative.music.piece import Note, Piece
-from recitative.music.synth import render
 
 pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
 

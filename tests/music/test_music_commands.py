@@ -24,9 +24,8 @@ from recitative.errors import DataError
 from recitative.model.export import export_model
 from recitative.model.folder import save_model
 from recitative.music.composition import Candidate
-from recitative.music.midi import read_midi, write_midi
+from recitative.music.midi import read_midi, render, write_midi
 from recitative.music.piece import SILENT, Notation, Note, Piece, from_grid, tied
-from recitative.music.synth import render
 
 DATA, USAGE = 1, 2
 SONG = np.array(

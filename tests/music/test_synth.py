@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from recitative.errors import DataError, UsageError
-from recitative.music import synth
+from recitative.music import midi
+from recitative.music.midi import HARMONICS, PEAK, frequency, mp3_bytes, render, tone
 from recitative.music.piece import Note, Piece
-from recitative.music.synth import HARMONICS, PEAK, frequency, mp3_bytes, render, tone
 
 RATE = 44100
 
@@ -221,24 +221,24 @@ def test_without_the_package_no_soundfont_of_the_system_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.sf2").write_bytes(b"")
-    monkeypatch.setattr(synth, "FOLDERS", (tmp_path,))
-    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(midi, "FOLDERS", (tmp_path,))
+    monkeypatch.delenv(midi.ENVIRONMENT, raising=False)
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
-    assert synth.find_soundfont() is None
+    assert midi.find_soundfont() is None
 
 
 @pytest.mark.usefixtures("installed")
 def test_the_variable_comes_first_then_the_usual_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.sf2", "a.SF3", "readme.txt", "named.sf2"):
         (tmp_path / name).write_bytes(b"")
-    monkeypatch.setattr(synth, "FOLDERS", (tmp_path / "absent", tmp_path))
-    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
-    assert synth.find_soundfont() == tmp_path / "a.SF3"
-    monkeypatch.setenv(synth.ENVIRONMENT, str(tmp_path / "named.sf2"))
-    assert synth.find_soundfont() == tmp_path / "named.sf2"
-    monkeypatch.setenv(synth.ENVIRONMENT, str(tmp_path / "gone.sf2"))
+    monkeypatch.setattr(midi, "FOLDERS", (tmp_path / "absent", tmp_path))
+    monkeypatch.delenv(midi.ENVIRONMENT, raising=False)
+    assert midi.find_soundfont() == tmp_path / "a.SF3"
+    monkeypatch.setenv(midi.ENVIRONMENT, str(tmp_path / "named.sf2"))
+    assert midi.find_soundfont() == tmp_path / "named.sf2"
+    monkeypatch.setenv(midi.ENVIRONMENT, str(tmp_path / "gone.sf2"))
     with pytest.raises(UsageError, match=r"RECITATIVE_SOUNDFONT: '.*gone\.sf2' is not a file; an sf2 or sf3 file"):
-        synth.find_soundfont()
+        midi.find_soundfont()
 
 
 @pytest.mark.usefixtures("installed")
@@ -250,9 +250,9 @@ def test_the_soundfont_inside_pretty_midi_is_found_without_importing_it(
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
     (package / "small.sf2").write_bytes(b"")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(synth, "FOLDERS", ())
-    assert synth.find_soundfont() == package / "small.sf2"
+    monkeypatch.delenv(midi.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(midi, "FOLDERS", ())
+    assert midi.find_soundfont() == package / "small.sf2"
 
 
 class RecordingSynth:

@@ -31,7 +31,7 @@ from recitative.cli.sound import sound
 from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.recurrent import Sampling
-from recitative.music import synth
+from recitative.music import midi
 from recitative.music.composer import (
     Ensemble,
     EventScorer,
@@ -52,7 +52,7 @@ from recitative.music.composition import (
 )
 from recitative.music.generation import Span
 from recitative.music.melody import Melody, transcribe_melody
-from recitative.music.midi import INSTRUMENTS, midi_bytes
+from recitative.music.midi import INSTRUMENTS, find_soundfont, midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes
 from recitative.music.page import Exhibit, music_page, piano_roll
 from recitative.music.piece import (
@@ -81,7 +81,6 @@ from recitative.music.settings import (
     require_key,
     voice_number,
 )
-from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 from recitative.terminal import progress_bar, track
 
@@ -346,7 +345,7 @@ class OutputOptions:
                 raise UsageError("--soundfont: not with --no-sound; leave one of them out")
             return None
         if self.soundfont:
-            synth.load_soundfont(self.soundfont, synth.SAMPLE_RATE)
+            midi.load_soundfont(self.soundfont, midi.SAMPLE_RATE)
         found = self.soundfont or find_soundfont()
         if not found and any(name != DEFAULT_INSTRUMENT for name in self._instruments):
             print_note("note: --instrument is for MIDI and scores; for the sound too, give a --soundfont")
@@ -375,9 +374,9 @@ def write_piece(generated: Generated, options: OutputOptions, soundfont: Path | 
     save_figure(piano_roll(piece, given=given, quarters_per_bar=bar).figure, path.with_suffix(".svg"))
     played = b""
     if options.sound:
-        samples = synth.render(piece, soundfont=soundfont, program=programs)
-        write_wav(path.with_suffix(".wav"), samples, synth.SAMPLE_RATE)
-        played = synth.mp3_bytes(samples)
+        samples = midi.render(piece, soundfont=soundfont, program=programs)
+        write_wav(path.with_suffix(".wav"), samples, midi.SAMPLE_RATE)
+        played = midi.mp3_bytes(samples)
     print(path)
     note = str(generated.draft)
     return Exhibit(piece.name, piece, content, played, note, given, bar, generated.heard)

@@ -43,7 +43,7 @@ from recitative.cli.options import RateOption, Record, expand_options, print_not
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
-from recitative.music import synth
+from recitative.music import midi
 from recitative.music.composer import (
     SCORE_SUFFIXES,
     SUFFIXES,
@@ -57,7 +57,7 @@ from recitative.music.composer import (
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
 from recitative.music.melody import LONGEST_PHRASE_S, SAMPLE_RATE, Melody, PhraseDetector, transcribe_melody
-from recitative.music.midi import midi_bytes
+from recitative.music.midi import find_soundfont, midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, melody_figure, music_page
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
@@ -74,7 +74,6 @@ from recitative.music.settings import (
     voice_number,
 )
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
-from recitative.music.synth import find_soundfont
 from recitative.report.figure import check_suffix, save_figure
 from recitative.score.results import Measurement
 from recitative.terminal import progress_bar, track
@@ -391,7 +390,7 @@ class Answers:
     def prepare(self) -> None:
         """Compile librosa's code, which takes seconds the first time."""
         with progress_bar("preparing"):
-            transcribe_melody(synth.tone(69, SAMPLE_RATE // 2, SAMPLE_RATE), SAMPLE_RATE)
+            transcribe_melody(midi.tone(69, SAMPLE_RATE // 2, SAMPLE_RATE), SAMPLE_RATE)
 
     def hear(self, phrase: Samples, sample_rate: int) -> None:
         """Answer a phrase (S,) when those before it are answered. Raises what went wrong with them."""
@@ -439,8 +438,8 @@ class Answers:
         self.made += 1
         if self._speaker:
             new = new_part(drafts[0])
-            samples = synth.render(new, soundfont=self._soundfont, program=self._output.programs)
-            self._speaker.play(samples, synth.SAMPLE_RATE)
+            samples = midi.render(new, soundfont=self._soundfont, program=self._output.programs)
+            self._speaker.play(samples, midi.SAMPLE_RATE)
 
 
 def new_part(generated: Generated) -> Piece:
@@ -516,7 +515,7 @@ def _read_pieces(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], lis
 
 
 def _exhibit(piece: Piece, sound: bool, soundfont: Path | None) -> Exhibit:
-    played = synth.mp3_bytes(synth.render(piece, soundfont=soundfont)) if sound else b""
+    played = midi.mp3_bytes(midi.render(piece, soundfont=soundfont)) if sound else b""
     return Exhibit(piece.name, piece, midi_bytes(piece), played)
 
 

@@ -18,8 +18,7 @@ from recitative import pretrained
 from recitative.errors import DataError, Problem, UsageError
 from recitative.music.abc import read_abc
 from recitative.music.frames import Conditioning, EventVocabulary, MaskedCode, as_sets
-from recitative.music.midi import SUFFIXES as MIDI_SUFFIXES
-from recitative.music.midi import read_midi
+from recitative.music.midi import MIDI_SUFFIXES, read_midi
 from recitative.music.piece import Note, Piece, key_of, to_grid
 from recitative.music.settings import EventSettings, EventsSettings, FrameSettings, MusicSettings
 from recitative.stage import Array, Ids, Padded, Stage, State, run_whole

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from recitative.audio.files import AudioInput, OnWarning, Samples, read_mixed, resample
 from recitative.errors import DataError
+from recitative.music.midi import mp3_bytes
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
-from recitative.music.synth import mp3_bytes
 
 Floats = npt.NDArray[np.float64]
 
