@@ -50,7 +50,7 @@ from recitative.cli.options import DecodingArguments, find_model, open_recognize
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.pretrained import STREAMING
-from recitative.serve.memory import memory_of
+from recitative.serve.access import memory_of
 from recitative.stage import Array
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"

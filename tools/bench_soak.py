@@ -68,7 +68,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Result:
-    """mb: of memory, the median in each tenth of the time"""
+    """log: lines of the server other than its refusals; mb: of memory, the median in each tenth of the time"""
 
     done: Counter[str]
     wrong: list[str]
@@ -127,7 +127,8 @@ def soak(options: ServeOptions, decoding: DecodingArguments | None = None, pause
         server.settle()
         errors = server.metric("recitative_errors_total")
         live = server.metric("recitative_live_streams")
-        log, minutes = server.lines[started:], (time.monotonic() - begin) / 60
+        log = [line for line in server.lines[started:] if ": refused: " not in line]
+        minutes = (time.monotonic() - begin) / 60
     return Result(crowd.done, crowd.wrong, errors, live, log, crowd.mb, minutes, options.streams)
 
 

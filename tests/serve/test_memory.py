@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from recitative.serve import memory
+from recitative.serve import streams
 
 HOLES = """
 import os
-from recitative.serve.memory import memory_of, release_memory
+from recitative.serve.access import memory_of
+from recitative.serve.streams import release_memory
 
 blocks = [b"x" * 100_000 for _ in range(1000)]  # small enough for the heap
 del blocks[::2]
@@ -21,7 +22,7 @@ print(before - memory_of(os.getpid())[0])
 """
 
 
-@pytest.mark.skipif(not memory._trim, reason="the allocator is not glibc's")
+@pytest.mark.skipif(not streams._trim, reason="the allocator is not glibc's")
 def test_memory_that_is_free_between_blocks_in_use_is_returned():
     run = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
     assert int(run.stdout) > 500 * 90_000

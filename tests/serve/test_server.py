@@ -835,6 +835,17 @@ def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
 # Access
 
 
+def test_a_bug_is_told_without_its_details_and_counted(recognizer, recording, monkeypatch):
+    with serving(recognizer) as service:
+        monkeypatch.setattr(service.server.pool, "require_slot", lambda: 1 / 0)
+        answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (
+            500,
+            "an error of the server; its log has more",
+        )
+        assert "recitative_errors_total 1.0" in httpx.get(f"{service.url}/metrics").text
+
+
 def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, caplog, monkeypatch):
     with serving(recognizer, access=Access(token="secret")) as service:
         monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to caplog

@@ -37,7 +37,7 @@ from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document
-from recitative.serve.access import Access, Gate, Limits, Metrics, error_body, log_refusal
+from recitative.serve.access import Access, Gate, Limits, Metrics, error_body, log_refusal, memory_of
 from recitative.serve.decoder import BusyError
 from recitative.serve.live import (
     INTERNAL,
@@ -50,7 +50,6 @@ from recitative.serve.live import (
     require_known,
     run_conversation,
 )
-from recitative.serve.memory import memory_of, releasing
 from recitative.serve.models import DEFAULT_OPTIONS, RAW_TEXT, Models, ServedModel, StreamOptions
 from recitative.serve.recordings import (
     GRANULARITIES,
@@ -63,7 +62,7 @@ from recitative.serve.recordings import (
     sent_event,
     transcript_events,
 )
-from recitative.serve.streams import LiveStream, LocalHost, OpenModels, Workers
+from recitative.serve.streams import LiveStream, LocalHost, OpenModels, Workers, releasing
 
 
 class Server:
@@ -182,6 +181,12 @@ def build_app(server: Server) -> FastAPI:
     app.add_exception_handler(BusyError, _on_busy)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+
+    @app.exception_handler(Exception)
+    async def _on_bug(_request: Request, _error: Exception) -> Response:
+        server.metrics.errors.inc()  # uvicorn logs it
+        return JSONResponse(error_body("an error of the server; its log has more"), 500)
+
     app.mount("/page", StaticFiles(directory=str(_page())))
     _add_state(app, server)
     _add_transcriptions(app, server)

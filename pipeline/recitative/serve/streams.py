@@ -25,6 +25,7 @@ with a ``WorkerError`` that tells their clients.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import multiprocessing
@@ -49,7 +50,6 @@ from recitative.asr.stream import EndpointRules
 from recitative.errors import RecitativeError, RunError, UsageError
 from recitative.model.stream import NetworkStream, Work, run_together
 from recitative.serve.access import Metrics
-from recitative.serve.memory import release_memory, releasing
 from recitative.serve.models import DEFAULT_OPTIONS, ServedModel, StreamOptions
 
 PIECE_S = 1.0
@@ -501,3 +501,42 @@ async def _serve(connection: socket.socket, models: Iterable[ServedModel], rules
                 task = asyncio.create_task(answer(host, number, method, arguments))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+
+
+# Memory of a process
+
+RELEASE_S = 30.0  # between releases of free memory
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc only
+
+
+def release_memory() -> None:
+    """Return the free memory of this process to the system.
+
+    Python keeps lists of freed objects, and the allocator what is free between blocks in use. Each of its heaps (one
+    for every few threads) would stay as large as the largest uploads and rounds that ever came together, and in a
+    forked process every page that is used again becomes a copy.
+    """
+    gc.collect()
+    if _trim:
+        _trim(0)
+
+
+@asynccontextmanager
+async def releasing() -> AsyncIterator[None]:
+    """Release memory every ``RELEASE_S``, except for the objects that there are at the start: searching them takes
+    long."""
+    release_memory()
+    gc.freeze()
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(RELEASE_S)
+            await asyncio.to_thread(release_memory)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        gc.unfreeze()
