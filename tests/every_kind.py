@@ -16,7 +16,7 @@ from recitative.asr.g2p_task import new_g2p
 from recitative.asr.kind import G2PSettings, Language
 from recitative.config import load_tree
 from recitative.decoding.hypotheses import FEATURES, Calibrator
-from recitative.lm.ngram import parse_lm
+from recitative.lm.ngram import StoredNgram, parse_lm
 from recitative.lm.recurrent import LanguageModelSettings
 from recitative.lm.task import new_language_model
 from recitative.punctuation.punctuator import PunctuationSettings
@@ -78,7 +78,7 @@ def _spectrogram():
 
 def recognizer():
     """With a language model, a lexicon, calibrated confidences, and an attention decoder."""
-    language = Language(LEXICON, parse_lm(ARPA, "test").to_text(), CALIBRATOR)
+    language = Language(LEXICON, StoredNgram(parse_lm(ARPA, "test").to_text()), CALIBRATOR)
     return replace(tiny.recognizer(attention={"weight": 0.3, "hidden": 8, "embedding": 4}), language=language)
 
 

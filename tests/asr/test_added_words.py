@@ -20,7 +20,7 @@ from recitative.asr.network import new_recognizer
 from recitative.asr.pronunciation import LetterToSound, add_words, read_word_list
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import DataError, UsageError
-from recitative.lm.ngram import parse_lm
+from recitative.lm.ngram import StoredNgram, parse_lm
 from recitative.model.export import export_model
 from recitative.model.kind import metadata_of, verify_checksum
 from recitative.text.tokens import Lexicon, TokenTable
@@ -62,7 +62,7 @@ G2P = LetterToSound("speller", Speller)
 
 
 def write_model(path: Path, tokens: TokenTable, lexicon: Lexicon | None, arpa: str = ARPA) -> Path:
-    language = Language(lexicon, parse_lm(arpa, "test").to_text() if arpa else "")
+    language = Language(lexicon, StoredNgram(parse_lm(arpa, "test").to_text()) if arpa else None)
     recognizer = new_recognizer(tiny.settings(decode={"kind": "beam", "lm_weight": 0.5}), tokens, language)
     export_model(recognizer, path, notes="größer")
     return path

@@ -13,6 +13,7 @@ from recitative.config import DecodeSettings
 from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.decoding.hypotheses import FEATURES, Calibrator
 from recitative.errors import DataError, UsageError
+from recitative.lm.ngram import StoredNgram
 from recitative.text.tokens import Lexicon, TokenTable
 
 LETTERS = TokenTable(("<blank>", " ", "a", "b", "c"))
@@ -76,7 +77,7 @@ DECODERS = {
     "greedy words": decoder_of(WORDS, decode=GREEDY),
     "greedy phones": decoder_of(PHONES, decode=GREEDY),
     "open letters": decoder_of(LETTERS, count=3),
-    "lexicon and language model": decoder_of(LETTERS, Language(SPELLED, ARPA, CALIBRATOR), count=4),
+    "lexicon and language model": decoder_of(LETTERS, Language(SPELLED, StoredNgram(ARPA), CALIBRATOR), count=4),
     "pronunciations": decoder_of(PHONES, Language(SOUNDS), count=2),
     "phones alone": decoder_of(PHONES, count=2),
     "words": decoder_of(WORDS, count=2),
@@ -228,7 +229,9 @@ def test_the_language_model_moves_posteriors_by_its_weight():
     arpa = ARPA.replace("-3\ta", "-1.60206\ta")  # P(b) = 4 P(a)
     posteriors = {
         weight: finish(
-            decoder_of(LETTERS, Language(lexicon, arpa), DecodeSettings(kind="beam", lm_weight=weight), count=3),
+            decoder_of(
+                LETTERS, Language(lexicon, StoredNgram(arpa)), DecodeSettings(kind="beam", lm_weight=weight), count=3
+            ),
             ONE_FRAME,
         ).alternatives
         for weight in (1.0, 0.0)
@@ -267,8 +270,8 @@ def test_a_lexicon_alone_makes_a_greedy_model_search():
     for asked in ({"count": 2}, {"lexicon": SOUNDS}, {"no_lm": True, "lexicon": SOUNDS}):
         assert isinstance(decoder_of(PHONES, decode=GREEDY, **asked), LanguageSearch)
     assert isinstance(decoder_of(PHONES, Language(SOUNDS), GREEDY), LanguageSearch)
-    assert isinstance(decoder_of(LETTERS, Language(ngram=ARPA), GREEDY), LanguageSearch)
-    assert isinstance(decoder_of(LETTERS, Language(ngram=ARPA), GREEDY, no_lm=True), GreedySearch)
+    assert isinstance(decoder_of(LETTERS, Language(ngram=StoredNgram(ARPA)), GREEDY), LanguageSearch)
+    assert isinstance(decoder_of(LETTERS, Language(ngram=StoredNgram(ARPA)), GREEDY, no_lm=True), GreedySearch)
 
 
 @pytest.mark.parametrize("decode", [GREEDY, BEAM], ids=["greedy", "beam"])
@@ -306,7 +309,7 @@ def test_a_hot_word_earns_its_weight_in_the_score():
 
 
 def test_greedy_if_asked_for_leaves_lexicon_and_language_model_out():
-    for language in (Language(SOUNDS), Language(SOUNDS, ngram=ARPA)):
+    for language in (Language(SOUNDS), Language(SOUNDS, ngram=StoredNgram(ARPA))):
         decoder = decoder_of(PHONES, language, BEAM, greedy=True)
         assert isinstance(decoder, GreedySearch)
         assert finish(decoder, said([3, 0, 2, 1, 4], PHONES)).text == "K B AA T"
@@ -370,7 +373,7 @@ def test_grammar_words_that_cannot_be_written_are_all_named():
 
 def test_without_its_language_model_the_sound_alone_decides():
     log_probs = np.log([[0.1, 1e-9, 0.5, 0.4, 1e-9]])
-    language = Language(Lexicon.of_spelling(["a", "b"], LETTERS), ARPA)
+    language = Language(Lexicon.of_spelling(["a", "b"], LETTERS), StoredNgram(ARPA))
     decode = DecodeSettings(kind="beam", lm_weight=1.0, word_bonus=7.0)
     with_lm = finish(decoder_of(LETTERS, language, decode), log_probs)
     without = finish(decoder_of(LETTERS, language, decode, no_lm=True), log_probs)
@@ -398,7 +401,7 @@ class Prefers:
 
 
 def test_another_language_model_takes_the_place_of_the_models_own():
-    language = Language(Lexicon.of_spelling(["a", "b"], LETTERS), ARPA)
+    language = Language(Lexicon.of_spelling(["a", "b"], LETTERS), StoredNgram(ARPA))
     assert finish(decoder_of(LETTERS, language, lm=Prefers("a")), ONE_FRAME).text == "a"
     assert finish(decoder_of(LETTERS, language, lm=Prefers("b")), ONE_FRAME).text == "b"
 

@@ -11,7 +11,6 @@ from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
 from recitative.asr.stream import load_transcriber
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa
-from recitative.lm.ngram import parse_lm
 from recitative.model.export import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import read_entries
@@ -57,7 +56,7 @@ def test_the_language_model_scores_as_its_file_says(everything):
     log_prob, _ = everything.lm.score(everything.lm.start(), "ab")
     assert log_prob == pytest.approx(-0.4 * 2.302585, abs=1e-5)
     assert NO_LANGUAGE.lm is None
-    assert sorted(parse_lm(everything.ngram, "again").words) == sorted(parse_arpa(ARPA, "given").words)
+    assert sorted(everything.ngram.model.words) == sorted(parse_arpa(ARPA, "given").words)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_a_packed_model_may_be_unpacked_in_blocks_of_any_size(size: int, monkeyp
         model = NgramModel.of(table)
         packed = parse_lm(model.to_text(), "packed")
         assert packed.to_text() == model.to_text()
-        for field in ("word", "first", "suffix"):
+        for field in ("keys", "first", "suffix"):
             assert (getattr(packed, field) == getattr(model, field)).all(), name
         for field in ("log_prob", "log_backoff"):
             assert (getattr(packed, field) == getattr(model, field).astype(np.float32)).all(), name

@@ -23,7 +23,7 @@ FIRST_FORMAT = {  # its extras, as values among the rest
         "token_scores": model.tokens.scores,
         "language": {
             "lexicon": model.language.lexicon.to_text(),
-            "lm": model.language.ngram,
+            "lm": model.language.ngram.text,
             "calibrator": model.language.calibrator.to_dict(),
         },
     },

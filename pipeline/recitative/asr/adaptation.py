@@ -47,7 +47,7 @@ from recitative.decoding.hypotheses import Alternatives, align_words
 from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import audio_durations_s, read_batches
 from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate
-from recitative.lm.ngram import NgramModel
+from recitative.lm.ngram import NgramModel, StoredNgram
 from recitative.model.folder import load_model
 from recitative.reading import parsed_json, read_text
 from recitative.stage import Array
@@ -271,7 +271,7 @@ def _with_language(
     own = [list(parts["train"].texts.values()), *(text.lines for text in material.texts)]
     with bar("mix language models"):
         mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
-    language = Language(lexicon, mixed.to_text())
+    language = Language(lexicon, StoredNgram(mixed.to_text()))
     if base.language.lm and sum(len(text.split()) for text in parts["dev"].texts.values()) < ENOUGH_WORDS:
         return base.settings.decode, replace(language, calibrator=base.calibrator, priors=base.priors)
     transcriber = new_transcriber(trained)
@@ -280,7 +280,7 @@ def _with_language(
     with bar("try weights") as show:
         tuned = tune(transcriber, language, outputs, show)
         if tuned.without_lm.errors < tuned.chosen.errors:  # little text gives a bad language model
-            tuned = tune(transcriber, replace(language, ngram=""), outputs, show)
+            tuned = tune(transcriber, replace(language, ngram=None), outputs, show)
     return tuned.settings, tuned.language
 
 

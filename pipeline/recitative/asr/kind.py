@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,7 @@ from recitative.config import RecognizerData, RecurrentSettings, Section, Settin
 from recitative.decoding.hypotheses import Calibrator
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
-from recitative.lm.ngram import NgramModel, parse_lm, read_lm
+from recitative.lm.ngram import NgramModel, StoredNgram, parse_lm, read_lm
 from recitative.model.kind import (
     RECOGNIZER_NAME,
     TOKENS,
@@ -41,23 +40,24 @@ class Language:
     """What a recognizer knows beside its network.
 
     lexicon:    the words that it writes; None = any
-    ngram:      the language model as text, packed or as an ARPA file; '' = none
+    ngram:      the language model; None = none
     calibrator: from a word's evidence to its confidence; None = the posterior
     priors:     ln of the mean probability of each token in speech, (V,); None = unknown
     """
 
     lexicon: Lexicon | None = None
-    ngram: str = ""
+    ngram: StoredNgram | None = None
     calibrator: Calibrator | None = None
     priors: tuple[float, ...] | None = None
 
-    @cached_property
+    @property
     def lm(self) -> NgramModel | None:
-        return parse_lm(self.ngram, "lm.ngram") if self.ngram else None
+        """Raises DataError if it is damaged."""
+        return self.ngram.model if self.ngram else None
 
     def with_lm(self, path: Path) -> Language:
         """Raises DataError for a file that isn't a whole n-gram model, ARPA or packed."""
-        return replace(self, ngram=read_lm(path).to_text())
+        return replace(self, ngram=StoredNgram(read_lm(path).to_text()))
 
 
 NO_LANGUAGE = Language()
@@ -65,7 +65,7 @@ NO_LANGUAGE = Language()
 
 def language_of(extras: Mapping[str, Any]) -> Language:
     """What a model file has beside the network, from its extras."""
-    return Language(extras["lexicon"], extras["lm"] or "", extras["calibrator"], extras["priors"])
+    return Language(extras["lexicon"], extras["lm"], extras["calibrator"], extras["priors"])
 
 
 def _parse_priors(text: str, where: str, tokens: TokenTable) -> tuple[float, ...]:
@@ -136,8 +136,8 @@ RECOGNIZER = ModelKind(
         "lexicon": Extra("lexicon.txt", Lexicon.to_text, Lexicon.parse, needs=("tokens",), optional=True),
         "lm": Extra(
             "lm.ngram",
-            str,
-            lambda text, where: text,  # parsed when it is used, see ``Language.lm``
+            lambda stored: stored.text,
+            lambda text, where: StoredNgram(text, where),
             optional=True,
             edited=lambda text, where: parse_lm(text, where).to_text(),  # also from an ARPA file
             older="lm.arpa",

@@ -22,6 +22,7 @@ from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import ModelSettings, Settings
 from recitative.decoding.hypotheses import Calibrator
 from recitative.errors import UsageError
+from recitative.lm.ngram import StoredNgram
 from recitative.model.folder import TorchStage, load_model, run_model
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import AttentionDecoder
@@ -47,8 +48,7 @@ class RecognizerModel:
         return self.language.lexicon
 
     @property
-    def lm(self) -> str:
-        """The language model as text."""
+    def lm(self) -> StoredNgram | None:
         return self.language.ngram
 
     @property

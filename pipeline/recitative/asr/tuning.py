@@ -150,7 +150,7 @@ def tune(
         for bonus in WORD_BONUSES
     }
     lm_weight, word_bonus = _best(trials, weights, WORD_BONUSES)
-    without_lm = _errors(decode(transcriber, start, replace(bare, ngram=""), dev, tree), dev)
+    without_lm = _errors(decode(transcriber, start, replace(bare, ngram=None), dev, tree), dev)
     settings = start.model_copy(update={"lm_weight": lm_weight, "word_bonus": word_bonus, "prior_weight": prior_weight})
     results = decode(transcriber, settings, bare, dev, tree)
     results |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech), tree)

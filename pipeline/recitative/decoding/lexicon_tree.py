@@ -21,7 +21,8 @@ from recitative.stage import Array, Mask
 from recitative.text.tokens import Lexicon, TokenTable
 
 GOES_ON = -1  # in place of a word of a lexicon: the word goes on
-LARGEST_TABLE = 1 << 23  # entries of a table of (node, label), 32 MB; above, children are found by bisection
+LARGEST_TABLE = 1 << 23  # entries, 42 MB, of a table of nodes and of eight labels each; above, bisection finds children
+_COUNT = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 class Moves(NamedTuple):
@@ -103,15 +104,16 @@ class LexiconTree:
         self._labels = len(tokens)
         spelled = [symbols for ways in lexicon.entries.values() for symbols in ways]
         owner = np.repeat(np.arange(len(self.words)), [len(ways) for ways in lexicon.entries.values()])
-        lengths = np.array([len(symbols) for symbols in spelled])
-        labels = np.zeros((len(spelled), lengths.max(initial=0)), np.int32)
-        labels[np.arange(labels.shape[1]) < lengths[:, None]] = [*map(tokens.ids.__getitem__, chain(*spelled))]
+        lengths = np.array([len(symbols) for symbols in spelled], np.int64)
+        labels = np.fromiter(map(tokens.ids.__getitem__, chain.from_iterable(spelled)), np.int32, lengths.sum())
+        begins = np.cumsum(lengths) - lengths
 
         ends = np.zeros(len(spelled), np.int64)  # the node at which each pronunciation ends
         keys, self._levels = [], [(0, 1)]
-        for depth in range(labels.shape[1]):
+        for depth in range(lengths.max(initial=0)):
             longer = np.flatnonzero(lengths > depth)
-            made, which = np.unique(ends[longer] * self._labels + labels[longer, depth], return_inverse=True)
+            reached = ends[longer] * self._labels + labels[begins[longer] + depth]
+            made, which = np.unique(reached, return_inverse=True)
             begin = self._levels[-1][1]
             ends[longer] = begin + which
             keys.append(made)
@@ -120,7 +122,7 @@ class LexiconTree:
         self.nodes = 1 + len(self._keys)
         self._parents = np.append(-1, self._keys // self._labels)
         self._add_moves(ends, owner)
-        self._add_space()
+        self._add_table()
 
     def _add_moves(self, ends: Array, owner: Array) -> None:
         has_children = np.zeros(self.nodes, np.bool_)
@@ -131,19 +133,19 @@ class LexiconTree:
         self._moves = moves[np.argsort(nodes, kind="stable")].astype(np.int32)
         self._first_move = np.append(0, np.cumsum(np.bincount(nodes, minlength=self.nodes + 1)))
 
-    def _add_space(self) -> None:
-        """Edges of the space, from the gap after a word and from the root, and the table of all edges."""
-        self.after, children = 0, np.arange(1, self.nodes)
-        if self.space is not None:
-            self.after = self.nodes
-            self._keys = np.append(self._keys, [self.space, self.after * self._labels + self.space])
-            children = np.append(children, [0, 0])
-        order = np.argsort(self._keys)
-        self._keys, self._children = self._keys[order], children[order].astype(np.int32)
-        self._table: Array | None = None
-        if (size := (self.nodes + 1) * self._labels) <= LARGEST_TABLE:
-            self._table = np.full(size, -1, np.int32)
-            self._table[self._keys] = self._children
+    def _add_table(self) -> None:
+        """For each node and each eight labels, a byte with a bit for each label that leads to a child, and the first of
+        these children; the children of a node are numbered by label."""
+        self.after = 0 if self.space is None else self.nodes
+        self._table: tuple[Array, Array] | None = None
+        self._bytes = -(-self._labels // 8)
+        if (self.nodes + 1) * self._bytes > LARGEST_TABLE:
+            return
+        slots = self._parents[1:] * self._bytes + self._keys % self._labels // 8
+        bits = np.zeros((self.nodes + 1) * self._bytes, np.uint8)
+        np.bitwise_or.at(bits, slots, (1 << self._keys % self._labels % 8).astype(np.uint8))
+        first = (1 + np.cumsum(_COUNT[bits]) - _COUNT[bits]).astype(np.int32)
+        self._table = bits, first
 
     def moves(self, nodes: Array, last_labels: Array, labels: Array) -> Moves:
         children = self.child(nodes, labels)
@@ -180,11 +182,18 @@ class LexiconTree:
 
     def child(self, nodes: Array, labels: Array) -> Array:
         """The nodes (N,) that labels lead to from nodes (N,); -1 where no word continues with the label."""
-        wanted = nodes * self._labels + labels
-        if self._table is not None:
-            return np.asarray(self._table[wanted])
-        places = np.minimum(self._keys.searchsorted(wanted), len(self._keys) - 1)
-        return np.where(self._keys[places] == wanted, self._children[places], -1)
+        if self._table is None:
+            wanted = nodes * np.int64(self._labels) + labels
+            places = np.minimum(self._keys.searchsorted(wanted), len(self._keys) - 1)
+            children = np.where(self._keys[places] == wanted, places + 1, -1)
+        else:
+            bits, first = self._table
+            slots, bit = nodes * self._bytes + (labels >> 3), 1 << (labels & 7)
+            found = bits[slots]
+            children = np.where(found & bit, first[slots] + _COUNT[found & (bit - 1)], -1)
+        if self.space is not None:  # leads from the gap and from the root to the root
+            children = np.where(labels == self.space, np.where(self.is_whole(nodes), 0, -1), children)
+        return children
 
     def look_ahead(self, first_scores: Array) -> Array:
         """(nodes + 1,) the best score (words,) of any word at or below a node; 0 for the root, and for the gap."""

@@ -32,6 +32,7 @@ from recitative.stage import Array
 
 MAGIC = "recitative n-gram model 1"
 REMEDY = "make it again with 'recitative lm compress'"
+_PIECE = 1 << 18  # n-grams that are computed on at a time, so that little memory is needed
 _BINS = 255  # of a quantized column; a code of its own stands for 0
 LARGEST = 1 << 31  # bytes of a model in memory
 
@@ -42,7 +43,8 @@ class NgramModel:
 
     words:       by id, marks included; those that end the most n-grams first
     sizes:       how many n-grams there are of each order
-    word:        (1 + G,) the id of each node's last word; node 0 has none
+    keys:        (G + 1,) int64, sorted: the context and the last word of node 1 + i, as context * V + id; the last is
+                 nobody's
     first:       (1 + C + 1,) where the children of each node of lower order than the highest begin, and end
     suffix:      (1 + C,) the node of the longest listed suffix: the n-gram without its first word, or shorter
     log_prob:    (1 + G,) ln P(word | context), in single precision if it was read from a file
@@ -51,7 +53,7 @@ class NgramModel:
 
     words: tuple[str, ...]
     sizes: tuple[int, ...]
-    word: Array
+    keys: Array
     first: Array
     suffix: Array
     log_prob: Array
@@ -63,18 +65,18 @@ class NgramModel:
         table = _by_frequency(table)
         sizes = tuple(map(len, table.orders))
         starts = np.cumsum((1, *sizes))  # the first node of each order
-        words, parents, suffixes = [np.zeros(1, np.int64)], [], [np.zeros(1, np.int64)]
+        words, parents, suffixes = [], [], [np.zeros(1, np.int64)]
         for n, order in enumerate(table.orders, start=1):
             words.append(order.word)
             parents.append(order.context + starts[n - 2] if n > 1 else np.zeros(len(order), np.int64))
             if n < len(sizes):
                 suffixes.append(_listed_suffixes(table, table.grams[n - 1][:, 1:], starts))
-        inner = int(starts[len(sizes) - 1])
+        children = np.bincount(np.concatenate(parents), minlength=int(starts[len(sizes) - 1]))
         return cls(
             table.words,
             sizes,
-            np.concatenate(words).astype(_id_type(len(table.words))),
-            np.append(1, 1 + np.cumsum(np.bincount(np.concatenate(parents), minlength=inner))).astype(np.uint32),
+            _keys(np.concatenate(words), children, len(table.words)),
+            np.append(1, 1 + np.cumsum(children)).astype(np.uint32),
             np.concatenate(suffixes).astype(np.int32),
             np.concatenate([[0.0], *(order.log_prob for order in table.orders)]),
             np.concatenate([[0.0], *(order.log_backoff for order in table.orders[:-1])]),
@@ -83,15 +85,14 @@ class NgramModel:
     def table(self) -> NgramTable:
         """The inverse of ``of``: the same n-grams as a table, to be interpolated or pruned."""
         starts = np.cumsum((1, *self.sizes))
-        children = (self.first[1:] - self.first[:-1]).astype(np.int64)
-        parents = np.arange(len(self.suffix)).repeat(children)  # of the nodes from 1 on
-        log_backoff = np.zeros(len(self.word))
+        parents, words = np.divmod(self.keys[:-1], len(self.words))  # of the nodes from 1 on
+        log_backoff = np.zeros(len(self.keys))
         log_backoff[: len(self.log_backoff)] = self.log_backoff
         orders = []
         for n, (begin, end) in enumerate(pairwise(starts)):
             context = parents[begin - 1 : end - 1] - (starts[n - 1] if n else 0)
-            word, log_prob = self.word[begin:end].astype(np.int64), self.log_prob[begin:end].astype(np.float64)
-            orders.append(Order(context, word, log_prob, log_backoff[begin:end]))
+            log_prob = self.log_prob[begin:end].astype(np.float64)
+            orders.append(Order(context, words[begin - 1 : end - 1], log_prob, log_backoff[begin:end]))
         return NgramTable(self.words, tuple(orders))
 
     @property
@@ -145,9 +146,9 @@ class NgramModel:
     def bounds(self) -> Array:
         """(V,) what ln P of each word, by id, is not above, whatever the state."""
         best = np.full(len(self.words), -math.inf, self.log_prob.dtype)
-        for begin in range(1, len(self.word), 1 << 18):  # piece by piece, so that little memory is needed
-            piece = slice(begin, begin + (1 << 18))
-            np.maximum.at(best, self.word[piece].astype(np.intp), self.log_prob[piece])
+        for begin in range(0, len(self.keys) - 1, _PIECE):
+            words = self.keys[:-1][begin : begin + _PIECE] % len(self.words)
+            np.maximum.at(best, words, self.log_prob[1:][begin : begin + _PIECE])
         starts = np.cumsum((1, *self.sizes[:-1]))
         raised = [self.log_backoff[begin:end].max(initial=0.0) for begin, end in pairwise(starts)]
         return np.asarray(best + sum(raised))
@@ -165,43 +166,33 @@ class NgramModel:
         """(1 + C,) the state one is in after a node: itself, or its longest suffix that has a say."""
         says = (self.first[1:] > self.first[:-1]) | (self.log_backoff != 0)
         states = np.arange(len(says), dtype=np.int32)
-        silent = np.flatnonzero(~says)
-        for _ in range(self.order):  # each round shortens by a word at least
-            states[silent] = self.suffix[states[silent]]
-            silent = silent[~says[states[silent]]]
+        for begin in range(0, len(says), _PIECE):
+            silent = begin + np.flatnonzero(~says[begin : begin + _PIECE])
+            for _ in range(self.order):  # each round shortens by a word at least
+                states[silent] = self.suffix[states[silent]]
+                silent = silent[~says[states[silent]]]
         return states
-
-    @cached_property
-    def _keys(self) -> Array:
-        """(G,) sorted: of node 1 + i, its context and its word in one number; the last one is nobody's."""
-        contexts = np.arange(len(self.suffix), dtype=np.int32)
-        keys = np.empty(len(self.word), np.int64)
-        keys[:-1] = contexts.repeat((self.first[1:] - self.first[:-1]).astype(np.int32))
-        keys[:-1] *= len(self.words)
-        keys[:-1] += self.word[1:]
-        keys[-1] = np.iinfo(np.int64).max
-        return keys
 
     def _find(self, contexts: Array, words: Array) -> Array:
         """The nodes (N,) of contexts and one word more, 0 where none is listed."""
         wanted = contexts.astype(np.int64) * len(self.words) + words
-        places = self._keys.searchsorted(wanted)
-        return np.where(self._keys[places] == wanted, places + 1, 0)
+        places = self.keys.searchsorted(wanted)
+        return np.where(self.keys[places] == wanted, places + 1, 0)
 
     @cached_property
     def _views(self) -> tuple[memoryview, ...]:
         """For one question at a time: the items of a memoryview are plain numbers."""
-        arrays = (self.word, self.first, self.suffix, self.log_prob, self.log_backoff, self._state)
+        arrays = (self.keys, self.first, self.suffix, self.log_prob, self.log_backoff, self._state)
         return tuple(np.ascontiguousarray(array).data for array in arrays)
 
     def _ask(self, state: State, word: int) -> tuple[float, int]:
-        words, first, suffix, log_probs, log_backoffs, states = self._views
+        keys, first, suffix, log_probs, log_backoffs, states = self._views
         context: int = state  # type: ignore[assignment]  # whoever asks got it from this model
         log_prob, found = 0.0, False
         while True:
-            begin, end = first[context], first[context + 1]
-            node = bisect_left(words, word, begin, end) if context else word + 1
-            if node < end and words[node] == word:
+            key = context * len(self.words) + word
+            node = 1 + bisect_left(keys, key, first[context] - 1, first[context + 1] - 1)
+            if keys[node - 1] == key:
                 if not found:
                     log_prob, found = log_prob + log_probs[node], True
                 if node < len(states):
@@ -230,18 +221,18 @@ class NgramModel:
         """
         more, end = len(words), 1 + self.sizes[0]  # their nodes come after the other unigrams
         vocabulary = (*self.words, *words)
-        children = np.diff(self.first)
+        children = np.diff(self.first).astype(np.int64)
         children[0] += more
         suffix, log_backoff = self.suffix, self.log_backoff
         if self.order > 1:
             children = np.insert(children, [end] * more, 0)
             suffix = np.insert(np.where(suffix < end, suffix, suffix + more), [end] * more, 0)
             log_backoff = np.insert(log_backoff, [end] * more, 0.0)
-        kind = _id_type(len(vocabulary))
+        own = np.insert(self.keys[:-1] % len(self.words), [end - 1] * more, np.arange(self.sizes[0], len(vocabulary)))
         return NgramModel(
             vocabulary,
             (len(vocabulary), *self.sizes[1:]),
-            np.insert(self.word.astype(kind), [end] * more, np.arange(self.sizes[0], len(vocabulary), dtype=kind)),
+            _keys(own, children, len(vocabulary)),
             np.append(1, 1 + np.cumsum(children)).astype(np.uint32),
             suffix.astype(np.int32),
             np.insert(self.log_prob, [end] * more, log_prob),
@@ -251,10 +242,11 @@ class NgramModel:
     def to_text(self) -> str:
         """The packed form that ``parse`` reads: arrays, compressed with zlib and written in base64."""
         starts = np.cumsum((1, *self.sizes))
+        higher = (self.keys[self.sizes[0] : -1] % len(self.words)).astype(_id_type(len(self.words)))
         arrays: list[Array] = [
             np.frombuffer("\n".join(self.words).encode(), np.uint8),
             np.diff(self.first).astype(np.uint32),
-            np.diff(self.word[starts[1] :], prepend=self.word.dtype.type(0)),  # most are small, and pack well
+            np.diff(higher, prepend=higher.dtype.type(0)),  # most are small, and pack well
             self.suffix[starts[2] :] if self.order > 2 else self.suffix[:0],
         ]
         for begin, end in pairwise(starts):
@@ -287,16 +279,17 @@ class NgramModel:
         lengths = (len(words), len(children), len(higher), len(suffixes))
         if lengths != (sizes[0], inner, nodes - starts[1], inner - starts[2] if len(sizes) > 2 else 0):
             raise ValueError("arrays of wrong lengths")
+        if children.sum(dtype=np.int64) != nodes - 1:
+            raise ValueError("contexts without their n-grams")
         first = np.ones(inner + 1, np.uint32)
         first[1:] += np.cumsum(children, dtype=np.uint32)
-        word = np.zeros(nodes, higher.dtype)
-        word[1 : starts[1]] = np.arange(sizes[0], dtype=higher.dtype)
-        np.cumsum(higher, dtype=higher.dtype, out=word[starts[1] :])
-        del children, higher
+        np.cumsum(higher, dtype=higher.dtype, out=higher)
         suffix = np.zeros(inner, np.int32)  # that of a unigram is nothing, that of a bigram its last word
         if len(sizes) > 2:
-            np.add(word[starts[1] : starts[2]], 1, out=suffix[starts[1] : starts[2]], dtype=np.int32)
+            np.add(higher[: sizes[1]], 1, out=suffix[starts[1] : starts[2]], dtype=np.int32)
             suffix[starts[2] :] = suffixes
+        keys = _keys(np.append(np.arange(sizes[0], dtype=higher.dtype), higher), children, sizes[0])
+        del children, higher, suffixes
         log_prob, log_backoff = np.zeros(nodes, np.float32), np.zeros(inner, np.float32)
         for begin, end in pairwise(starts):
             for column in (log_prob[begin:end], log_backoff[begin:end]):
@@ -306,9 +299,38 @@ class NgramModel:
                 column[:] = book[codes] if len(book) else codes
         if next(arrays, None) is not None:
             raise ValueError("more arrays than columns")
-        if first[-1] != nodes or not set(MARKS) <= set(words):
-            raise ValueError("contexts without their n-grams")
-        return cls(words, sizes, word, first, suffix, log_prob, log_backoff)
+        if not set(MARKS) <= set(words):
+            raise ValueError("no marks")
+        return cls(words, sizes, keys, first, suffix, log_prob, log_backoff)
+
+
+class StoredNgram:
+    """An n-gram model as text, packed or ARPA, that is opened when it is first asked for. From then on the text is not
+    kept, since it takes a third of the model's memory; packed text can be made again."""
+
+    def __init__(self, text: str, where: str = "lm.ngram") -> None:
+        """where: starts the error lines"""
+        self._text, self._where = text, where
+        self._model: NgramModel | None = None
+
+    @property
+    def model(self) -> NgramModel:
+        """Raises DataError for a damaged text."""
+        text, model = self._text, self._model  # in this order, since another thread may be opening it
+        if model is None:
+            model = self._model = parse_lm(text, self._where)
+            self._text = ""
+        return model
+
+    @property
+    def text(self) -> str:
+        text = self._text
+        return text if text or self._model is None else self._model.to_text()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredNgram) and self.text == other.text
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def read_lm(path: str | Path, progress: Callable[[int, int], object] = lambda done, total: None) -> NgramModel:
@@ -344,6 +366,19 @@ def _by_frequency(table: NgramTable) -> NgramTable:
         rows = np.argsort(places)
         orders.append(Order(context[places], word[places], order.log_prob[places], order.log_backoff[places]))
     return NgramTable(tuple([table.words[number] for number in by_rank]), tuple(orders))
+
+
+def _keys(words: Array, children: Array, vocabulary: int) -> Array:
+    """``NgramModel.keys`` of the last words (G,) of all nodes but 0, and of the numbers of children (1 + C,)."""
+    keys = np.full(len(words) + 1, np.iinfo(np.int64).max)
+    end = 0
+    for context in range(0, len(children), _PIECE):
+        counts = children[context : context + _PIECE].astype(np.int64)
+        begin, end = end, end + int(counts.sum())
+        keys[begin:end] = np.arange(context, context + len(counts)).repeat(counts)
+    keys[:-1] *= vocabulary
+    keys[:-1] += words
+    return keys
 
 
 def _id_type(words: int) -> type[np.unsignedinteger[Any]]:
