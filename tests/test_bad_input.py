@@ -108,7 +108,7 @@ CASES = {
         audio(lambda path: path.write_text("three" * 99)), f"{ANNA_2}.wav) is not audio that can be"
     ),
     "no samples": Case(samples(noise(0)), f"{ANNA_2}.wav) has no samples; at least one"),
-    "truncated wav": Case(truncated(".wav"), f"{ANNA_2}.wav) is truncated: 16022 bytes of samples are missing"),
+    "truncated wav": Case(truncated(".wav"), f"{ANNA_2}.wav) is truncated: 16022 bytes of samples missing"),
     "truncated flac": Case(truncated(".flac"), f"{ANNA_2}.flac) is truncated: "),
     "truncated ogg": Case(truncated(".ogg", format="OGG", subtype="OPUS"), f"{ANNA_2}.ogg) is truncated: "),
     "stereo": Case(samples(np.stack([noise(), noise()], 1)), f"{ANNA_2}.wav) has 2 channels; one; mix it down"),
@@ -251,7 +251,7 @@ CASES = {
     "two selections": Case(
         nothing, "error: subset: --first and --random given; give one of", USAGE, f"{SUBSET} --first 1 --random 1"
     ),
-    "too many": Case(nothing, "error: 5 utterances asked for; there are 4", USAGE, f"{SUBSET} --first 5"),
+    "too many": Case(nothing, "error: 5 utterances asked for; the data has 4", USAGE, f"{SUBSET} --first 5"),
     "unknown speaker": Case(
         nothing, "error: unknown speaker 'ana'; did you mean 'anna'?", USAGE, f"{SUBSET} --speakers ana"
     ),
@@ -274,7 +274,10 @@ CASES = {
         "data combine DIR/out DIR/train DIR/copy",
     ),
     "more parts than speakers": Case(
-        nothing, "error: 3 parts asked for; there are 2 speakers, who are not divided;", USAGE, "data split DIR/train 3"
+        nothing,
+        "error: 3 parts asked for; the data has 2 speakers, who are not",
+        USAGE,
+        "data split DIR/train 3",
     ),
     "all speakers held out": Case(
         nothing, "error: all 2 speakers would be held out", USAGE, "data hold-out DIR/train DIR/a DIR/b --random 2"

@@ -130,10 +130,10 @@ def test_another_window_and_score_are_learned_without_training_again(folder, tmp
     click = small_forecaster.hum(3.0, np.random.default_rng(5))
     click[6000:6080] += 0.4 * np.random.default_rng(6).standard_normal(80).clip(-1, 1).astype(np.float32)  # 20 ms
     write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
-    more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
+    more = ("--window-s", 0.03, "--score", "nll", "--false-alarms", 0)
     run("forecaster", "threshold", model, dev, *more)
     detection = load_model(model, FORECASTER).settings.detection
-    assert (detection.window_s, detection.score, detection.false_alarms) == (0.03, "surprise", 0.0)
+    assert (detection.window_s, detection.score, detection.false_alarms) == (0.03, "nll", 0.0)
     lines = run("detect", tmp_path / "click.wav", "--model", model).lines
     spans = [tuple(map(float, line.split("\t")[1:3])) for line in lines]
     assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
@@ -146,11 +146,11 @@ def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path
     command = ("forecaster", "score", folder / "exp" / "model", dev, "--unusual", other, "--beside", train)
     out = run(*command, "--results", tmp_path / "r.jsonl", "--model", "m", "--set", "hums").lines
     assert out[0].endswith("nats per frame and dimension (3 recordings)")
-    assert [line.split()[0] for line in out[1:]] == ["ratio", "surprise", "gaussian", "mean"]
+    assert [line.split()[0] for line in out[1:]] == ["ratio", "nll", "gaussian", "mean"]
     rows = {row.decoding: row for row in read_results(tmp_path / "r.jsonl")}
-    assert rows["surprise"].metric == "AUC"
-    assert rows["surprise"].value == rows["mean"].value == 1.0
-    assert set(run(*command, "--json").json) == {"nats", "recordings", "ratio", "surprise", "gaussian", "mean"}
+    assert rows["nll"].metric == "AUC"
+    assert rows["nll"].value == rows["mean"].value == 1.0
+    assert set(run(*command, "--json").json) == {"nats", "recordings", "ratio", "nll", "gaussian", "mean"}
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
@@ -181,8 +181,8 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
-    (("detect", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a forecaster's folder"),
-    (("detect", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
+    (("detect", "x.wav", "--model", "."), 1, ".: has no settings.yaml; an anomaly model's folder"),
+    (("detect", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; an anomaly model's file"),
     (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline requires --unusual"),
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
      "unknown setting 'model.horizont'; did you mean 'horizon'?"),

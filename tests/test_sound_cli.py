@@ -150,6 +150,11 @@ def test_wrong_usage_is_one_line(models, monkeypatch, tmp_path, arguments, messa
     assert message in refusal("generate", "sound", *resolved)
 
 
+def test_a_pretrained_model_of_another_kind_is_told(tmp_path):
+    said = run("generate", "sound", "--model", "chorales", "--text", "one", status=1).err
+    assert "error: chorales: is a music model; a sound model or a spectrogram model; correct the model" in said
+
+
 def test_a_model_that_is_not_told_mel_frames_is_no_vocoder(models, tmp_path):
     recording = models / "train" / "audio" / "u0.wav"
     refused = refusal("vocode", recording, "--model", models / "none.onnx", "--output", tmp_path)

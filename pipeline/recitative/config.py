@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.reading import exists, parsed_yaml, read_yaml
 
 
@@ -183,7 +183,8 @@ class FrontEndSettings(Section):
         if not all(1 <= stride <= 3 for stride in self.strides):
             raise ValueError(f"strides={list(self.strides)} must each be 1, 2 or 3; else frames are skipped")
         if self.core_stride % self.outputs_per_step:
-            found = f"outputs_per_step={self.outputs_per_step} must divide the {self.core_stride} frames of a step"
+            frames = counted(self.core_stride, "frame")
+            found = f"outputs_per_step={self.outputs_per_step} must divide the {frames} of a step"
             raise ValueError(found)
         return self
 

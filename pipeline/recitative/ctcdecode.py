@@ -20,7 +20,7 @@ from torch import Tensor
 from recitative.decoding.beam import BeamSearch, BeamState
 from recitative.decoding.hypotheses import Hypothesis
 from recitative.decoding.lexicon_tree import LexiconTree
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.lm.arpa import MARKS
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.stage import Array
@@ -152,7 +152,7 @@ class _Decoder:
             log_probs = values if self._is_log else np.log(values)
         lengths = [values.shape[1]] * len(values) if seq_lens is None else seq_lens.tolist()
         if len(lengths) != len(values):
-            raise UsageError(f"{len(lengths)} seq_lens for {len(values)} rows")
+            raise UsageError(f"{len(lengths)} seq_lens for {counted(len(values), 'row')}")
         return [row[: max(0, int(length))] for row, length in zip(log_probs, lengths, strict=True)]
 
     def _pruned(self, log_probs: Array) -> Array:
@@ -226,7 +226,9 @@ class OnlineCTCBeamDecoder(_Decoder):
         """
         pieces = self._log_probs(probs, seq_lens)
         if len(states) != len(pieces) or len(is_eos_s) < len(pieces):
-            raise UsageError(f"{len(states)} states and {len(is_eos_s)} is_eos_s for {len(pieces)} rows")
+            raise UsageError(
+                f"{counted(len(states), 'state')} and {len(is_eos_s)} is_eos_s for {counted(len(pieces), 'row')}"
+            )
         rows: list[tuple[Array, list[Hypothesis]]] = []
         for piece, state, is_last in zip(pieces, states, is_eos_s, strict=False):
             tried = self._pruned(piece)

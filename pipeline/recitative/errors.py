@@ -39,6 +39,11 @@ def printable(text: str, longest: int = 600) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
+def counted(count: int | str, noun: str, plural: str = "") -> str:
+    """``1 word``, ``2 words``. count: also as it is printed; plural: if it is not the noun and an s."""
+    return f"{count} {noun if str(count) == '1' else plural or f'{noun}s'}"
+
+
 def _escaped(character: str) -> str:
     if character == "\N{NO-BREAK SPACE}" or "\udc80" <= character <= "\udcff":
         return character  # a blank, or a byte of a name that is not UTF-8, which is printed unchanged

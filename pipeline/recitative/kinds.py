@@ -15,9 +15,9 @@ from recitative.asr.kind import G2P, RECOGNIZER
 from recitative.atomic import recover_folder
 from recitative.classification.classifier import CLASSIFIER
 from recitative.config import TrainingData, dump_settings, read_tree, validate_tree
-from recitative.errors import UsageError
+from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import LANGUAGE_MODEL
-from recitative.model.kind import ModelKind, ModelMetadata, kind_of_folder
+from recitative.model.kind import ModelKind, ModelMetadata, kind_of_folder, title_of, with_article
 from recitative.model.onnx_stage import OnnxStage, open_kind
 from recitative.model.onnx_stage import open_model as open_onnx_model
 from recitative.music.settings import EVENTS, MUSIC
@@ -34,7 +34,19 @@ SOUND_KINDS = (SOUND, SPECTROGRAM)
 
 def kind_of(path: Path, kinds: Sequence[ModelKind] = KINDS) -> ModelKind:
     """The kind of a model folder or an exported file. Raises DataError if it is none of these kinds."""
+    path = _found(path, kinds)
     return kind_of_folder(path, kinds) if path.is_dir() else open_kind(path, kinds)[1]
+
+
+def _found(path: Path, kinds: Sequence[ModelKind]) -> Path:
+    """A path, which may be the name of a pretrained model. Raises DataError if that is of another kind."""
+    if path.exists() or not (found := pretrained.path_of(str(path))):
+        return path
+    name = pretrained.KINDS[str(path)]
+    if name not in [kind.name for kind in kinds]:
+        wanted = " or ".join(kind.with_article for kind in kinds)
+        raise DataError(str(path), f"is {with_article(title_of(name))}", wanted, "correct the model")
+    return found
 
 
 def read_metadata(path: Path) -> ModelMetadata:
@@ -64,6 +76,7 @@ def open_stage(
     path: Path, kinds: Sequence[ModelKind] = KINDS, *, threads: int = 1
 ) -> tuple[ModelKind, Any, Any, Mapping[str, Any]]:
     """Kind, network as a stage on arrays, settings and extras. A folder runs on PyTorch, a file on ONNX Runtime."""
+    path = _found(path, kinds)
     recover_folder(path)
     content: Path | bytes = path
     if path.is_dir():
@@ -99,11 +112,11 @@ def load_training(
     data |= options
     if unused := sorted(data.keys() - kind.data.model_fields.keys()):
         takes = ", ".join(f"--{entry.replace('_', '-')}" for entry in kind.data.model_fields)
-        raise UsageError(f"--{unused[0].replace('_', '-')}: is not used to train a {kind.title}; it takes {takes}")
+        raise UsageError(f"--{unused[0].replace('_', '-')}: is not used to train {kind.with_article}; it takes {takes}")
     for entry, field in kind.data.model_fields.items():
         if field.is_required() and data.get(entry) is None:
             raise UsageError(
-                f"--{entry}: is needed to train a {kind.title}; give it, or set data.{entry} in the settings"
+                f"--{entry}: is needed to train {kind.with_article}; give it, or set data.{entry} in the settings"
             )
     return kind, settings, validate_tree(kind.data, data, where=f"{where}, data")
 
@@ -164,7 +177,14 @@ def model_card(
         f"- {metadata.settings.model.recurrent.cell}",
         "- onnx",
     ]
-    lines = ["---", *head, "---", f"# {name}", f"A {metadata.kind.title} of Recitative {__version__}.", ""]
+    lines = [
+        "---",
+        *head,
+        "---",
+        f"# {name}",
+        f"{metadata.kind.with_article.capitalize()} of Recitative {__version__}.",
+        "",
+    ]
     lines += _table(("", ""), described.items())
     lines += ["## Training data and purpose", metadata.notes.strip() or "The file says nothing about them.", ""]
     if results:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from recitative.errors import DataError, Problem, printable
+from recitative.errors import DataError, Problem, counted, printable
 
 T = TypeVar("T")
 
@@ -277,7 +277,7 @@ def _most_unpacked(size: int) -> int:
 
 
 def _too_large(where: str, limit: int) -> DataError:
-    most = f"{limit / MIB:g} MiB" if limit >= MIB else f"{limit} bytes"
+    most = f"{limit / MIB:g} MiB" if limit >= MIB else counted(limit, "byte")
     return DataError(where, f"has more than {most}", "a smaller file", "check that it is the intended file")
 
 

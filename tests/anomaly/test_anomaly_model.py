@@ -87,11 +87,15 @@ def test_a_damaged_threshold_is_refused(tmp_path, content, message):
     ("detection.window_s=0.01", r"detection\.window_s=0\.01 must be at least 0\.02, 4 frames"),
     ("model.horizons=2", "unknown setting 'model.horizons'; did you mean 'horizon'"),
     ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),
-    ("detection.score=likelihood", "score='likelihood': input should be 'ratio' or 'surprise'"),
+    ("detection.score=likelihood", "score='likelihood': input should be 'ratio' or 'nll'"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(override, message):
     with pytest.raises(UsageError, match=message):
         small_forecaster.settings(override)
+
+
+def test_the_score_of_older_settings_is_read():
+    assert small_forecaster.settings("detection.score=surprise").detection.score == "nll"
 
 
 def test_the_threshold_leaves_at_most_the_given_share_of_normal_windows_above_it():

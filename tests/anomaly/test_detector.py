@@ -35,7 +35,7 @@ def test_a_constant_window_has_the_minimum_deviation():
     np.testing.assert_allclose(autoregression_nll(np.full((1, 3, 9), 7.0)), expected)
 
 
-@pytest.mark.parametrize("score", ["ratio", "surprise"])
+@pytest.mark.parametrize("score", ["ratio", "nll"])
 def test_the_score_of_a_window_is_its_mean_nll_less_that_of_its_own_autoregression(score):
     rng = np.random.default_rng(1)
     frames = rng.normal(3, 2, (31, 1 + 4)).astype(np.float32)
@@ -46,7 +46,7 @@ def test_the_score_of_a_window_is_its_mean_nll_less_that_of_its_own_autoregressi
     np.testing.assert_allclose(y.data[0, :, 0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("window", "score"), [(4, "ratio"), (20, "ratio"), (25, "surprise")])
+@pytest.mark.parametrize(("window", "score"), [(4, "ratio"), (20, "ratio"), (25, "nll")])
 def test_window_scores_keep_the_contract(window, score):
     stage = AsTorch(WindowScore(3, window, score))
     verify_contract(stage, lambda shape, g: torch.randn(*shape, 4, generator=g), longest=70, gradients=False)

@@ -218,7 +218,7 @@ def test_bad_input_is_one_clear_line(place: Path, tmp_path: Path, monkeypatch: p
     assert "--g2p: the base spells words in characters; leave it out" in refused(data, "--g2p", base)
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier/settings.yaml").write_text("kind: classifier\n")
-    assert "is a classifier model's; 'kind: recognizer'" in refused(data, base=tmp_path / "classifier")
+    assert "is a classifier's; 'kind: recognizer'" in refused(data, base=tmp_path / "classifier")
     monkeypatch.setattr(adaptation, "MIN_AUDIO_S", 1.0)
     few = DataDirectory.read(data)
     few.where(lambda u: u.utt_id < "s-11").write(tmp_path / "few")

@@ -211,7 +211,7 @@ def test_what_is_no_recognizer_with_a_lexicon_is_refused(tmp_path: Path) -> None
     damaged.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
     (tmp_path / "page.onnx").write_text("# A page\n")
     for model, message in (
-        (other, "classifier.onnx: is a classifier model; a recognizer's file; make one with 'recitative export'"),
+        (other, "classifier.onnx: is a classifier; a recognizer's file; make one with 'recitative export'"),
         (write_model(tmp_path / "free.onnx", tiny.TOKENS, None), "free.onnx: has no lexicon; a recognizer that"),
         (damaged, "damaged.onnx: is damaged: its content does not match its checksum"),
         (tmp_path / "page.onnx", "page.onnx: cannot be opened"),

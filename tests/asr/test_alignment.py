@@ -183,7 +183,7 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
     out.mkdir()
     (out / "s-01.TextGrid").write_text("of an earlier text")
     done = run("align", models / "m.onnx", data, "--output", out, status=1)
-    assert done.out.startswith(f"{out}: 1 utterances")
+    assert done.out.startswith(f"{out}: 1 utterance,")
     starts = [
         "error: utterance 's-01', text 'é': 'é' not in the token table; its characters only; ",
         "error: utterance 's-02': 9 frames; at least 11 for these labels; correct the text or the segment",

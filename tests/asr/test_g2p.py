@@ -79,7 +79,7 @@ def test_a_lexicon_has_a_guess_for_every_word_that_can_be_spelled(trained: tuple
     folder, _ = trained
     (tmp_path / "text").write_text("u1 ab xex abexab\nu2 zoo ab\n")
     options = ("--dictionary", folder / "dictionary", "--guess", folder / "run" / "model", "--output", tmp_path / "lex")
-    assert "lacks 1 words of the transcripts (1 of 5)" in run("lexicon", tmp_path / "text", *options, status=1).err
+    assert "lacks 1 word of the transcripts (1 of 5)" in run("lexicon", tmp_path / "text", *options, status=1).err
     done = run("lexicon", tmp_path / "text", *options, "--skip-unknown")
     assert f"{folder / 'run' / 'model'}: 2 of 3 words that the dictionary lacks pronounced" in done.err
     entries = Lexicon.read(tmp_path / "lex").entries
@@ -112,4 +112,4 @@ def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Ran]) ->
 def test_a_dictionary_of_a_few_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dictionary").write_text("ab AH B\n")
     train = ("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
-    assert "dictionary: has 1 words; enough to hold some out" in run(*train, status=1).err
+    assert "dictionary: has 1 word; enough to hold some out" in run(*train, status=1).err

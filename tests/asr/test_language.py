@@ -73,7 +73,7 @@ def test_the_language_model_scores_as_its_file_says(everything):
         (
             "priors.json",
             b"[-1.0]",
-            "priors.json: has 1 priors; 5, one for each token; make them with 'recitative tune'",
+            "priors.json: has 1 prior; 5, one for each token; make them with 'recitative tune'",
         ),
         ("priors.json", b"[-1.0, null, 0, 0, 0]", "priors.json: '1': input should be a valid number"),
         ("confidence.json", b"\xff", "confidence.json:1: byte 0xff in column 1 is not UTF-8"),

@@ -88,7 +88,7 @@ def test_bytes_of_other_formats_are_returned(content):
 def test_truncated_pipes_and_nan_are_errors_after_the_good_blocks():
     nothing = struct.pack("<f", np.nan)
     for content, expected, message in (
-        (wav("PCM_16")[:-1000], 500, "the pipe: is truncated: 1000 bytes of samples are missing"),
+        (wav("PCM_16")[:-1000], 500, "the pipe: is truncated: 1000 bytes of samples missing"),
         (wav("FLOAT")[:-4] + nothing, 960, r"the pipe: has NaN or infinite samples, the first at 0\.125 s"),
     ):
         pipe = io.BytesIO(content)

@@ -88,7 +88,7 @@ def break_audio(train: Path, name: str) -> None:
 AUDIO = {
     "missing": "does not exist; a recording; correct the path (relative to the current folder)",
     "empty": "is empty (0 bytes); a recording; record or copy it again, or remove the utterance",
-    "truncated": "is truncated: 8022 bytes of samples are missing; copy it again, or take what there is: --partial",
+    "truncated": "is truncated: 8022 bytes of samples missing; copy it again, or take what there is: --partial",
     "no audio": "is not audio that can be read; wav, flac, ogg or mp3; record or copy it again",
     "no samples": "has no samples; at least one; record or copy it again, or remove the utterance",
     "rate": "has 8000 Hz; 16000 Hz (features.sample_rate); resample it, or set features.sample_rate=8000",

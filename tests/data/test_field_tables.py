@@ -85,7 +85,7 @@ def test_names_are_found_whatever_their_accents_case_and_slashes(folder: Path) -
         tar.extractall(folder)  # our own archive; Python 3.11.2 knows no filter
     assert imported(folder, "16_nfc.csv") == {"cafe\u0301.wav": "go"}
     told = import_table(folder, "16_nfc.csv")
-    assert "files are spelled differently (case, accents, '\\' or suffix): 1, first" in told
+    assert "files are spelled differently (case, accents, blanks, '_', '\\' or suffix): 1, first" in told
     (folder / "clips").mkdir()
     (folder / "u1.wav").rename(folder / "clips" / "v1.wav")
     (folder / "a.csv").write_text("path,text\n.\\Clips\\v1.wav,go\nU2.WAV,on\n")

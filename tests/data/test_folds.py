@@ -69,5 +69,5 @@ def test_a_fold_that_trains_and_tests_on_a_recording_is_refused():
 def test_one_fold_is_none():
     with pytest.raises(DataError, match="folds: there is one, 's1'; two or more"):
         leave_one_speaker_out(DATA.where(lambda u: u.speaker == "s1"))
-    with pytest.raises(UsageError, match="6 parts asked for; there are 5 speakers"):
+    with pytest.raises(UsageError, match="6 parts asked for; the data has 5 speakers"):
         folds_by_speaker(DATA, 6)

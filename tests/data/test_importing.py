@@ -106,7 +106,7 @@ def test_ljspeech_as_it_is_unpacked(tmp_path: Path) -> None:
     }
     assert "metadata.csv: has two transcripts; the second is taken" in told.err
     assert "the source names no speakers: all utterances get the same one; use --speaker-per-file" in told.err
-    assert "data: 2 utterances, 1 speakers, 0.00 h" in told.out
+    assert "data: 2 utterances, 1 speaker, 0.00 h" in told.out
 
 
 def with_texts(folder: Path, names: Iterable[str]) -> Path:

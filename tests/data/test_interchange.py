@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
@@ -27,6 +28,7 @@ from recitative.data.shards import write_shards
 from recitative.errors import DataError
 from small_corpus import make_corpus, make_segmented_corpus, noise, write_audio, write_lines
 
+SCLITE = shutil.which("sclite") or shutil.which("sclite", path="/usr/lib/sctk/bin")  # where Debian has it
 Spoken = tuple[str, str, float, float]  # speaker, text, start and end in seconds
 
 
@@ -100,6 +102,37 @@ def test_references_of_sclite_name_recordings_and_speakers(tmp_path: Path) -> No
     assert [(u.utt_id, u.speaker, u.text) for u in back.utterances] == [
         (u.utt_id, u.speaker, u.text) for u in data.utterances
     ]
+
+
+@pytest.mark.parametrize("form", ["stm", "trn"])
+def test_references_of_sclite_are_read_again_with_any_words_and_names(form: str, tmp_path: Path) -> None:
+    """Imported ids differ from the files' names, and sclite takes a word in angle brackets for a label."""
+    texts = {"an na_1.wav": "one", "an na_2.wav": "<unk> two", "bert_1.wav": "(uh) three", "bert_2.wav": "<unk>"}
+    (tmp_path / "audio").mkdir()
+    for name in texts:
+        write_audio(tmp_path / "audio" / name, noise(1.0))
+    (tmp_path / "texts.csv").write_text("path,text\n" + "".join(f"{name},{text}\n" for name, text in texts.items()))
+    made = imported(tmp_path / "data", tmp_path / "audio", tmp_path / "texts.csv")
+    export_directory(made, tmp_path / "out", form)
+    back = imported(tmp_path / "back", tmp_path / "audio", tmp_path / "out" / f"ref.{form}")
+    assert [(u.speaker, u.text) for u in back.utterances] == [(u.speaker, u.text) for u in made.utterances]
+
+
+@pytest.mark.skipif(not SCLITE, reason="sclite is not installed (Debian: sctk)")
+@pytest.mark.parametrize("form", ["stm", "trn"])
+def test_sclite_reads_all_words_of_its_references(form: str, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "in")
+    ids = [line.split()[0] for line in (corpus / "text").read_text().splitlines()]
+    write_lines(corpus / "text", [f"{one} <unk> zwei größer" for one in ids])
+    export_directory(DataDirectory.read(corpus), tmp_path / "out", form)
+    words = [f"{one} 1 {0.1 * i:.1f} 0.1 {word}" for one in ids for i, word in enumerate(("<unk>", "zwei", "größer"))]
+    write_lines(tmp_path / "hyp.ctm", words)
+    hyp = [tmp_path / "out" / "ref.trn", "trn"] if form == "trn" else [tmp_path / "hyp.ctm", "ctm"]
+    command = [SCLITE, "-r", tmp_path / "out" / f"ref.{form}", form, "-h", *hyp, "-i", "spu_id", "-o", "sum", "stdout"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    total = next(line for line in said.splitlines() if "Sum/Avg" in line)
+    assert total.split("|")[2].split() == [str(len(ids)), str(3 * len(ids))]
+    assert total.split("|")[3].split()[:5] == ["100.0", "0.0", "0.0", "0.0", "0.0"]
 
 
 def test_shards_are_exported_with_their_audio_and_to_no_form_of_paths(tmp_path: Path) -> None:

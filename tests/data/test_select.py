@@ -86,16 +86,16 @@ def test_speakers_and_utterances_by_name() -> None:
 @pytest.mark.parametrize(
     ("choose", "message"),
     [
-        (lambda: select.first(SMALL, 6), "6 utterances asked for; there are 5"),
+        (lambda: select.first(SMALL, 6), "6 utterances asked for; the data has 5"),
         (lambda: select.first(SMALL, 0), "0 utterances asked for; ask for at least 1"),
         (lambda: select.per_speaker(SMALL, -1), "-1 utterances asked for"),
         (lambda: select.only_speakers(SMALL, ["brt"]), "unknown speaker 'brt'; did you mean 'bert'?"),
         (lambda: select.without_utterances(SMALL, ["x"]), "unknown utterance 'x'; there are 5, such as 'anna-000'"),
         (lambda: select.only_utterances(SMALL, ["x"]), "unknown utterance 'x'; there are 5, such as 'anna-000'"),
         (lambda: select.hold_out(SMALL, ["anna", "bert"]), "all 2 speakers would be held out"),
-        (lambda: select.drawn_speakers(SMALL, 3, 1), "3 speakers asked for; there are 2"),
-        (lambda: select.split(SMALL, 3), "3 parts asked for; there are 2 speakers, who are not divided"),
-        (lambda: select.split_by_utterance(SMALL, 6), "6 parts asked for; there are 5 utterances"),
+        (lambda: select.drawn_speakers(SMALL, 3, 1), "3 speakers asked for; the data has 2"),
+        (lambda: select.split(SMALL, 3), "3 parts asked for; the data has 2 speakers, who are not divided"),
+        (lambda: select.split_by_utterance(SMALL, 6), "6 parts asked for; the data has 5 utterances"),
     ],
 )
 def test_an_impossible_choice_is_a_usage_error(choose: Callable[[], object], message: str) -> None:

@@ -62,7 +62,7 @@ def test_a_table_a_data_directory_and_plain_sentences_give_the_same_model(place:
     run("train train/text --output b.arpa")
     done = run("train plain --plain --output c.arpa")
     assert (place / "a.arpa").read_bytes() == (place / "b.arpa").read_bytes() == (place / "c.arpa").read_bytes()
-    assert "plain: 1 lines without words left out" in done.err
+    assert "plain: 1 line without words left out" in done.err
 
 
 def test_a_name_that_ends_in_gz_is_packed(place: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_text_that_is_not_there_is_named(place: Path) -> None:
     ("options", "message"),
     [
         ("--weights 0.7,x", "--weights 0.7,x: give numbers with commas between"),
-        ("--weights 0.7,0.3", "weights 0.7,0.3: 2 for 1 models"),
+        ("--weights 0.7,0.3", "weights 0.7,0.3: 2 for 1 model;"),
         ("--min-count 1.5", "--min-count 1.5: give whole numbers"),
         ("--min-count 1,2", "minimal counts 1,2; one for each of 3 orders"),
         ("--prune -1", "pruning threshold -1; 0 or more"),

@@ -162,9 +162,9 @@ def test_the_counts_and_both_perplexities() -> None:
 
 
 def test_the_line_says_what_was_counted() -> None:
-    assert measure(Toy(), ["a"]).line() == "perplexity 4.00, 1 words, 1 sentences, 0 unknown, ln P -2.77"
+    assert measure(Toy(), ["a"]).line() == "perplexity 4.00, 1 word, 1 sentence, 0 unknown, ln P -2.77"
     assert measure(Toy(), ["x a"]).line() == (
-        "perplexity 14.74 (5.66 without unknown words), 2 words, 1 sentences, 1 unknown, ln P -8.07"
+        "perplexity 14.74 (5.66 without unknown words), 2 words, 1 sentence, 1 unknown, ln P -8.07"
     )
 
 

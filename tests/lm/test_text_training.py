@@ -234,7 +234,7 @@ def test_the_command_line_trains_predicts_and_exports(corpus, capsys, monkeypatc
     train_recurrent([str(corpus / "train"), *words], corpus / "dev.txt", corpus / "lm", unit="word", quiet=True)
     said = capsys.readouterr()
     assert "2 epochs, 10 steps" in said.out
-    assert "dev.txt: 1 words are not in the vocabulary ('d') and are scored as unknown" in said.err
+    assert "dev.txt: not in the vocabulary: 1 word ('d'), scored as unknown" in said.err
     model_cli.export(corpus / "lm" / "model", corpus / "lm.onnx")
     assert "lm.onnx: float32" in capsys.readouterr().out
     answers = []

@@ -15,7 +15,7 @@ from recitative.errors import DataError
 from recitative.kinds import KINDS
 from recitative.model.export import build_file, export_model
 from recitative.model.folder import load_model, save_model
-from recitative.model.kind import kind_in, name_in_settings, read_entries
+from recitative.model.kind import TITLES, kind_in, name_in_settings, read_entries, title_of
 
 FIRST_FORMAT = {  # its extras, as values among the rest
     "recognizer": lambda model: {
@@ -33,6 +33,11 @@ FIRST_FORMAT = {  # its extras, as values among the rest
     "sound": lambda model: {"labels": asdict(model.labels)},
     "spectrogram": lambda model: {"labels": asdict(model.labels)},
 }
+
+
+def test_each_kind_has_a_name_in_messages():
+    assert {kind.name for kind in KINDS} == TITLES.keys()
+    assert title_of("of_the_future") == "of the future model"
 
 
 @pytest.fixture(params=MAKE)
@@ -109,7 +114,7 @@ def test_a_file_of_release_0_1_says_the_same(name):
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"recitative.kind": "choir"}, "is a choir model; a .*'s file; make one with 'recitative .*export'"),
+    ({"recitative.kind": "choir"}, "is a choir model; an? .*'s file; make one with 'recitative .*export'"),
     ({"recitative.model": "{"}, "is damaged: its metadata cannot be read; a whole .*'s file"),
     ({"recitative.model": "[]"}, "is damaged: its metadata cannot be read"),
     ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
@@ -124,13 +129,13 @@ def test_a_file_that_is_damaged_or_of_another_kind_is_named(model, changed, mess
 
 def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path):
     folder = tmp_path / "model"
-    with pytest.raises(DataError, match=r"model: does not exist; a .*'s folder"):
+    with pytest.raises(DataError, match=r"model: does not exist; an? .*'s folder"):
         load_model(folder, model.kind)
     for name, content, message in (
-        ("weights.safetensors", None, "has no weights.safetensors; a .*'s folder"),
-        ("settings.yaml", None, "has no settings.yaml; a .*'s folder"),
-        ("settings.yaml", "kind: another\n", "settings.yaml: is not a .*'s; 'kind: "),
-        ("settings.yaml", "- features\n", "settings.yaml: is not a .*'s; 'kind: "),
+        ("weights.safetensors", None, "has no weights.safetensors; an? .*'s folder"),
+        ("settings.yaml", None, "has no settings.yaml; an? .*'s folder"),
+        ("settings.yaml", "kind: another\n", "settings.yaml: is not an? .*'s; 'kind: "),
+        ("settings.yaml", "- features\n", "settings.yaml: is not an? .*'s; 'kind: "),
         ("settings.yaml", ": [", "settings.yaml:1: is not YAML"),
         ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
         *((extra.file, None, f"has no {extra.file}") for extra in model.kind.extras.values() if not extra.optional),
@@ -142,7 +147,7 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path)
             load_model(folder, model.kind)
     for other in MAKE.keys() - {model.kind.name}:
         save_model(make(other), folder)
-        with pytest.raises(DataError, match=f"settings.yaml: is not a {model.kind.title}'s"):
+        with pytest.raises(DataError, match=f"settings.yaml: is not {model.kind.with_article}'s"):
             load_model(folder, model.kind)
 
 

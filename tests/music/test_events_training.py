@@ -181,7 +181,7 @@ def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_pat
     ("override", "message"),
     [
         ("events.lowest=80", "lowest=80 must be at most highest=70"),
-        ("events.ranges=[[60, 65]]", "ranges has 1 entries for 2 voices"),
+        ("events.ranges=[[60, 65]]", "ranges has 1 entry for 2 voices"),
         ("events.ranges=[[60, 65], [50, 60]]", r"ranges=.* must be \[low, high\] from 55 to 70"),
         ("train.batch_s=10", "batch_s applies to audio only; see pieces.streams and pieces.bptt"),
         ("model.recurrent.direction=bidirectional", "model.recurrent.direction='bidirectional'"),

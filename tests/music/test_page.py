@@ -199,7 +199,7 @@ def test_a_rectangle_lies_at_its_time_and_pitch() -> None:
     top = piano_roll(TWO_NOTES).systems[0][3]
     assert _place(first) == pytest.approx((LEFT, top + 2 * ROW, 4 * 9 - 1.2, ROW))
     assert _place(second) == pytest.approx((LEFT + 2 * 9, top + (2 + 72 - 48) * ROW, 6 * 9 - 1.2, ROW))
-    assert first.findtext(f"{SVG}title") == "C5, 1 quarters, 0.00 s"
+    assert first.findtext(f"{SVG}title") == "C5, 1 quarter, 0.00 s"
     assert [one.get("fill") for one in (first, second)] == [LIGHT[color] for color in VOICE_COLORS[:2]]
 
 

@@ -84,9 +84,9 @@ def test_every_folder_trains_and_the_first_that_has_dev_and_test_gives_them(
     unlabeled = DataDirectory.read(tmp_path / "data" / "unlabeled")
     assert [utterance.text for utterance in unlabeled.utterances] == [None]
     told = capsys.readouterr().err
-    assert "left_out: 1 utterances of train left out (1 no-speech)" in told
-    assert "LibriSpeech: 1 utterances of dev left out: another folder has it" in told
-    assert "test-other: 1 utterances left out; only dev-clean and test-clean" in told
+    assert "left_out: 1 utterance of train left out (1 no-speech)" in told
+    assert "LibriSpeech: 1 utterance of dev left out: another folder has it" in told
+    assert "test-other: 1 utterance left out; only dev-clean and test-clean" in told
 
 
 def test_recordings_of_other_rates_are_converted(
@@ -191,5 +191,5 @@ def test_sentences_of_books_are_words_and_none_is_of_dev_or_test(
     assert (output / "dev.txt").read_text() == HEARD + "\n"
     told = capsys.readouterr().err
     assert "left out: 3 sentences that share 8 consecutive words with dev or test" in told
-    assert "left out: books with 1 further sentences: three.txt (2 sentences shared)" in told
-    assert "left out: 1 repeated sentences" in told
+    assert "left out: books with 1 further sentence: three.txt (2 sentences shared)" in told
+    assert "left out: 1 repeated sentence" in told

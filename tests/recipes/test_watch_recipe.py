@@ -64,7 +64,7 @@ def test_the_table_has_every_kind_and_the_mean(run):
     folder, _ = run
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
     areas = {(row["set"], row["decoding"]): row["value"] for row in rows}
-    for how in ("ratio", "surprise", "gaussian", "mean"):
+    for how in ("ratio", "nll", "gaussian", "mean"):
         expected = (areas["low_hum", how] + areas["whistle", how]) / 2
         assert areas["mean", how] == pytest.approx(expected, abs=1e-5)
     assert "| usual | whistle | ratio | AUC |" in (folder / "RESULTS.md").read_text()

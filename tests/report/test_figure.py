@@ -279,7 +279,7 @@ def test_the_legend_names_what_is_drawn_and_nothing_else():
     assert "each keyword" not in texts(det_curve("t", {}, curve, None))
     full = det_curve("t", {"a <b>": curve}, curve, (1.0, 0.5))
     assert {"all, one threshold", "each keyword", "all, thresholds in use", "missed", "t"} <= set(texts(full))
-    assert tooltips(full) == ["a <b>", "1 false alarms per hour, 50 % missed"]
+    assert tooltips(full) == ["a <b>", "1 false alarm per hour, 50 % missed"]
 
 
 def test_marks_stand_at_their_times_and_two_near_ones_in_two_rows():
@@ -296,7 +296,7 @@ def test_marks_stand_at_their_times_and_two_near_ones_in_two_rows():
 
 def test_an_anomalous_segment_spans_the_score_and_the_spectrogram():
     figure = every_chart()[-1]
-    assert figure.get_label() == "t: 1 anomalous segments in 2 seconds"
+    assert figure.get_label() == "t: 1 anomalous segment in 2 seconds"
     assert tooltips(figure) == ["1.0 to 2.0 s: 3.00"] * 2
     np.testing.assert_array_equal(points_of(figure), [[0.5, 1.0], [1.5, 3.0]])
     assert {"score", "threshold", "time (s)"} <= set(texts(figure))

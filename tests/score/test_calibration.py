@@ -195,7 +195,7 @@ def test_no_words_and_what_is_no_confidence_are_errors():
             measure(np.array([1.5]), one)
         with pytest.raises(DataError, match="nan is out of range"):
             measure(np.array([math.nan]), one)
-        with pytest.raises(DataError, match="2 words, but 1 marks"):
+        with pytest.raises(DataError, match="2 words, but 1 mark of"):
             measure(np.array([0.5, 0.5]), one)
     with pytest.raises(ValueError, match="bins=0"):
         reliability(np.array([0.5]), one, bins=0)

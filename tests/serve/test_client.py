@@ -136,7 +136,7 @@ def test_what_a_server_refuses_is_told(recognizer, recording):
         client, first = Client(service.url), Client(service.url).stream()
         first.accept(samples(), RATE)
         second = client.stream()
-        with pytest.raises(DataError, match="1 streams are live; try again later"):
+        with pytest.raises(DataError, match="the limit of 1 live stream is reached; try again later"):
             hear(second)
         first.finish()
         with pytest.raises(DataError, match=r"the upload has more than 0\.001 MB"):

@@ -152,7 +152,7 @@ def test_the_page_writes_plays_edits_compares_and_rewrites_music(microphone, tmp
         page.resize(1200, 1400)
         assert page.run("['speech', 'live', 'recording'].every((id) => document.getElementById(id).hidden)")
 
-        request = {"bars": 2, "key": "G", "tempo": 20, "seed": 7}
+        request = {"bars": 2, "key": "G", "tempo": 20, "seed": 7, "ending": "cadence"}
         for field, value in request.items():
             page.fill(f"#{field}", str(value))
         page.click("#generate")

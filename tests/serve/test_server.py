@@ -295,7 +295,7 @@ def test_no_more_streams_than_allowed_are_live(recognizer):
     with serving(recognizer, limits=Limits(streams=1)) as service, connect(web_socket(service, "/v1/stream")):
         assert httpx.get(f"{service.url}/readyz").status_code == 503
         with connect(web_socket(service, "/v1/stream")) as second:
-            assert "1 streams are live; try again later" in json.loads(second.recv(10))["message"]
+            assert "the limit of 1 live stream is reached; try again later" in json.loads(second.recv(10))["message"]
             with pytest.raises(ConnectionClosed) as closed:
                 second.recv(10)
         assert closed.value.rcvd.code == 1013
@@ -518,6 +518,7 @@ def test_models_are_listed_with_what_clients_need(all_kinds):
     assert listed["tiny.onnx"]["sample_rate"] == RATE
     assert listed["classifier.onnx"]["labels"] == ["high", "low", "middle"]
     assert [listed[f"{name}.onnx"]["modes"] for name in ("music", "fill")] == [["continue"], ["harmonize", "fill"]]
+    assert [listed[f"{name}.onnx"]["endings"] for name in ("music", "events")] == [["free", "cadence"], ["free"]]
 
 
 def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, recording):
@@ -607,6 +608,15 @@ def test_music_is_written_and_equal_seeds_write_equal_music(all_kinds):
     assert len(unlike) == 2, "without a seed each piece is another"
 
 
+@pytest.mark.parametrize("mode", ["continue", "fill"])
+def test_a_piece_ends_with_a_cadence_on_request(all_kinds, mode):
+    notes = compose(all_kinds, mode=mode, bars=2, key="C", ending="cadence", seed=1)["notes"]
+    bass = sorted((note["start"], note["pitch"] % 12) for note in notes if note["voice"] == 2)
+    assert [pitch_class for _, pitch_class in bass[-2:]] == [7, 0]
+    last = max(note["start"] for note in notes)
+    assert {note["pitch"] % 12 for note in notes if note["end"] > last} <= {0, 4, 7}
+
+
 TWO_VOICES = base64.b64encode(midi_bytes(Piece((Note(0, 60, 4, 0), Note(0, 57, 4, 1)), 8))).decode()
 
 
@@ -655,6 +665,8 @@ def test_given_and_kept_notes_stand_in_the_music(all_kinds):
             {"notes": [{"start": 0, "end": 1, "pitch": 99}]},
             "piece: has pitch 99 (Eb7); pitches from 55 (G3) to 66 (F#4)",
         ),
+        ({"ending": "half"}, "ending: input should be 'free' or 'cadence'"),
+        ({"model": "events.onnx", "ending": "cadence"}, "ending 'cadence': a model of events ends freely; use a model"),
         ({"model": "events.onnx", "notes": [{"start": 0, "end": 1, "pitch": 60}]}, "notes: a model of events cannot"),
         ({"model": "tiny.onnx"}, "model 'tiny.onnx': is a recognizer; this server has 'music.onnx', 'fill.onnx'"),
         ({"tones": 1}, "tones: extra inputs are not permitted"),

@@ -90,7 +90,7 @@ def test_words_out_of_vocabulary_are_reported_the_most_frequent_first_and_refuse
     done = lexicon(place, place / "data", place / "more", "--dictionary", place / "cmu", "--lower", status=1)
     expected = "cmu: lacks 2 words of the transcripts (3 of 10); all of them; add them, or give --skip-unknown"
     assert done.err.splitlines() == [
-        "out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)", f"error: {place}/{expected}"
+        "out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 time)", f"error: {place}/{expected}"
     ]  # fmt: skip
     assert not (place / "lexicon.txt").exists()
 
@@ -98,7 +98,7 @@ def test_words_out_of_vocabulary_are_reported_the_most_frequent_first_and_refuse
 def test_or_they_are_left_out_if_asked_for(place):
     done = lexicon(place, place / "more", "--dictionary", place / "cmu", "--lower", "--skip-unknown")
     assert set(entries(place)) == {"the"}
-    assert "1 words, 2 pronunciations, 2 words out of vocabulary" in done.out
+    assert "1 word, 2 pronunciations, 2 words out of vocabulary" in done.out
     assert "out of vocabulary: cow (2 times)" in done.err
 
 
@@ -119,7 +119,7 @@ def test_words_that_the_table_cannot_spell_are_named_or_left_out(place):
     assert done.err.startswith("error: word 'cow': 'o', 'w' not known; the characters of the token table")
     done = lexicon(place, place / "more", "--tokens", place / "tokens.txt", "--skip-unknown")
     assert set(entries(place)) == {"the"}
-    assert done.err.splitlines() == ["out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)"]
+    assert done.err.splitlines() == ["out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 time)"]
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,10 @@ def test_the_report_as_lines() -> None:
     assert normalize_all(TEXTS)[1].lines() == [
         "text: 3 transcripts; letters lowercased in 1, punctuation removed in 2, blanks merged in 2 (, 2 [ 1 ] 1)",
         "warning: text: brackets were removed and their words kept; remove words that are not spoken",
-        "warning: text: % stay in the text (1 times, first in a-2): write symbols as the words that are spoken",
+        "warning: text: % stay in the text (1 time, first in a-2): write symbols as the words that are spoken",
         "warning: text: 0 1 4 5 8 9 stay in the text (6 times, first in a-2): write numbers as words",
     ]
-    assert normalize_all({"a": "one"})[1].lines() == ["text: 1 transcripts; nothing to change"]
+    assert normalize_all({"a": "one"})[1].lines() == ["text: 1 transcript; nothing to change"]
 
 
 def test_a_letter_from_another_keyboard_is_named() -> None:

@@ -9,7 +9,7 @@ channels; and their evaluation. No PyTorch.
 The network predicts the density of each feature frame of normal sound from the frames before it. Memory does not grow
 with the duration, and alarms do not depend on the pieces. The anomaly score of a window is
 
-    surprise    the negative log-likelihood (NLL): mean over its frames of -ln p(x[t] | past) / C, by the model
+    nll         the negative log-likelihood (NLL): mean over its frames of -ln p(x[t] | past) / C, by the model
     ratio       the log likelihood ratio: the same, less the NLL under an autoregression fitted to the window itself
 
 Likelihood alone misleads: noise and busy sounds are improbable under every model, silence and even tones under none
@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recitative.audio.files import AudioInput, open_audio
 from recitative.config import (
@@ -48,7 +48,7 @@ from recitative.config import (
     Section,
 )
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.features.frontend import FeatureExtractor, pad_rows
 from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, ModelMetadata, Signature
@@ -81,9 +81,14 @@ class AnomalyNetworkSettings(Section):
 class DetectionSettings(Section):
     """Anomaly score; its threshold is set on the dev recordings at the end of training."""
 
-    score: Literal["ratio", "surprise"] = "ratio"  # see ``anomaly.detector``
+    score: Literal["ratio", "nll"] = "ratio"  # see ``anomaly.detector``
     window_s: float = Field(2.0, gt=0)  # length of the scored window
     false_alarms: float = Field(0.01, ge=0, lt=1)  # share of normal windows allowed above the threshold
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _older(cls, value: object) -> object:
+        return "nll" if value == "surprise" else value  # the name in models of before
 
 
 class AnomalySettings(Section):
@@ -148,7 +153,7 @@ class Threshold:
         """One line for the user."""
         return (
             f"unusual above {self.limit:.3f}, usually {self.usual:.3f} nats per dimension "
-            f"({self.windows} windows, {self.false_alarms:.2%} of them may be above)"
+            f"({counted(self.windows, 'window')}, {self.false_alarms:.2%} of them may be above)"
         )
 
     def to_json(self) -> str:
@@ -167,7 +172,7 @@ def describe(metadata: ModelMetadata) -> dict[str, str]:
     ahead_ms = metadata.settings.model.horizon * features.frame_shift_ms
     channels = f"{features.num_mel_bins} {features.kind} channels"
     return {
-        "kind": "forecaster",
+        "kind": "anomaly model",
         "input": f"{features.sample_rate} Hz, {channels}, forecast {ahead_ms:g} ms ahead",
         "unusual": f"above {learned.limit:.3f}, usually {learned.usual:.3f}" if learned else "not learned",
     }
@@ -194,7 +199,6 @@ def _answer(detector: AnomalyDetector, audio: AudioInput, _check: Callable[[], N
 
 FORECASTER = ModelKind(
     name="forecaster",
-    title="forecaster",
     settings=AnomalySettings,
     data=RecordingsData,
     build="recitative.anomaly.task:new_anomaly_model",
@@ -212,7 +216,7 @@ FORECASTER = ModelKind(
 )
 
 
-Score = Literal["ratio", "surprise"]
+Score = Literal["ratio", "nll"]
 
 MIN_DEVIATION = 0.5  # of log energies, in nats: about that of a channel of steady noise
 HOPS = 10  # scores in the time of a window
@@ -511,7 +515,7 @@ class Summary:
 
 Scores = dict[str, list[float]]
 
-WINDOW_SCORES: tuple[Score, ...] = ("ratio", "surprise")
+WINDOW_SCORES: tuple[Score, ...] = ("ratio", "nll")
 MIN_VARIANCE = 1e-2  # added to that of each channel, in nats squared: some channels of some recordings are constant
 
 MAX_COLUMNS = 800  # of the figure
@@ -540,7 +544,7 @@ def require_usable(
 
 
 def recording_scores(detector: AnomalyDetector, utterances: Sequence[Utterance], where: Path) -> Scores:
-    """Of each recording the mean score of its windows, 'ratio' and 'surprise' (``anomaly.detector``), and 'nats', the
+    """Of each recording the mean score of its windows, 'ratio' and 'nll' (``anomaly.detector``), and 'nats', the
     mean NLL of its frames. A recording shorter than a window is one window.
 
     Raises DataError as ``require_usable``.

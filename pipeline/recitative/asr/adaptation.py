@@ -44,7 +44,7 @@ from recitative.data import select
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import Alternatives, align_words
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.features.extraction import audio_durations_s, read_batches
 from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate
 from recitative.lm.ngram import NgramModel, StoredNgram
@@ -215,7 +215,9 @@ def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
     test, dev = (max(MIN_HELD_OUT, round(share * total)) for share in (TEST_SHARE, DEV_SHARE))
     if total < 2 * (test + dev):
         allowed = f"at least {4 * MIN_HELD_OUT}, of which {2 * MIN_HELD_OUT} are held out"
-        raise DataError(str(where), f"has {total} utterances", allowed, "cut long recordings, or record more")
+        raise DataError(
+            str(where), f"has {counted(total, 'utterance')}", allowed, "cut long recordings, or record more"
+        )
     held = select.drawn(data, test + dev, seed=1)
     tested = select.drawn(held, test, seed=2)
     return {

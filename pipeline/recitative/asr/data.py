@@ -20,7 +20,7 @@ from recitative.config import Settings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.decoding.hypotheses import best_labels
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.features.extraction import audio_durations_s
 from recitative.model.folder import load_model
 from recitative.nn.heads import padded_labels
@@ -152,7 +152,7 @@ def _fastest_speeds(
             fastest[number] = fitting[-1]
         else:
             frames = _core_frames(duration_s / speeds[0], settings)
-            found = f"{frames} frames at speed {speeds[0]:g} for {len(row)} labels"
+            found = f"{counted(frames, 'frame')} at speed {speeds[0]:g} for {counted(len(row), 'label')}"
             problems.append(Problem(place, found, f"at least {need}", "correct its text or remove it"))
     raise_all(problems)
     return fastest

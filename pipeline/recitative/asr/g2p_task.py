@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.asr.kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.model.export import Written
 from recitative.model.folder import run_model
 from recitative.model.graph import CellWriter, Graph, Ragged
@@ -116,7 +116,7 @@ def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
     is_held_out = {word: zlib.crc32(word.encode("utf-8")) % settings.held_out == 0 for word in words}  # by checksum
     train, held_out = [w for w in words if not is_held_out[w]], [w for w in words if is_held_out[w]]
     if not train or not held_out:
-        found = f"has {len(dictionary)} words"
+        found = f"has {counted(len(dictionary), 'word')}"
         raise DataError(str(data.train), found, "enough to hold some out", "give a larger one, such as CMU's")
     letters = TokenTable.from_texts(dictionary.entries)
     phones = TokenTable.from_texts([" ".join(dictionary.symbols)], "phone")
@@ -125,7 +125,7 @@ def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
     labels = {word: [phones.ids[symbol] for symbol in dictionary.entries[word][0]] for word in train}
     usable = [word for word in train if fits(labels[word], settings.model.frames_per_letter * len(word))]
     if left_out := len(train) - len(usable):
-        run.warn(f"{data.train}: {left_out} words have too many phones for their letters and are left out")
+        run.warn(f"{data.train}: left out: {counted(left_out, 'word')} with too many phones for the letters")
     scored = {word: dictionary.entries[word] for word in held_out}
     return G2PTask(model, {word: labels[word] for word in usable}, scored, run.device)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TextTrainSettings, TrainingData
 from recitative.decoding.hypotheses import Calibrator
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import NgramModel, StoredNgram, parse_lm, read_lm
 from recitative.model.kind import (
@@ -72,7 +72,7 @@ def _parse_priors(text: str, where: str, tokens: TokenTable) -> tuple[float, ...
     remedy = "make them with 'recitative tune'"
     found = checked(tuple[float, ...], parsed_json(text, where, "priors"), where, "a list of numbers", remedy)
     if len(found) != len(tokens):
-        raise DataError(where, f"has {len(found)} priors", f"{len(tokens)}, one for each token", remedy)
+        raise DataError(where, f"has {counted(len(found), 'prior')}", f"{len(tokens)}, one for each token", remedy)
     return found
 
 
@@ -111,7 +111,7 @@ def _decoding(settings: Settings, language: Language) -> str:
     """Decoder, lexicon and language model."""
     decode, parts = settings.decode, []
     if language.lexicon:
-        parts.append(f"lexicon of {len(language.lexicon)} words")
+        parts.append(f"lexicon of {counted(len(language.lexicon), 'word')}")
     if language.lm:
         parts.append(f"{language.lm.order}-gram, weight {decode.lm_weight:g}, word bonus {decode.word_bonus:g}")
     if decode.prior_weight and language.priors is not None:
@@ -123,7 +123,6 @@ def _decoding(settings: Settings, language: Language) -> str:
 
 RECOGNIZER = ModelKind(
     name=RECOGNIZER_NAME,
-    title="recognizer",
     settings=Settings,
     data=RecognizerData,
     build="recitative.asr.network:build",
@@ -222,7 +221,6 @@ def _run_g2p(stage: Stage[Array], _settings: G2PSettings, letters: TokenTable, p
 
 G2P = ModelKind(
     name="g2p",
-    title="letter-to-sound model",
     settings=G2PSettings,
     data=G2PData,
     build="recitative.asr.g2p_task:new_g2p",

@@ -42,7 +42,7 @@ from recitative.config import (
     SpecAugmentSettings,
     TrainSettings,
 )
-from recitative.errors import RunError
+from recitative.errors import RunError, counted
 from recitative.nn.heads import ctc_loss
 from recitative.stage import Array, Padded
 from recitative.text.tokens import TokenTable
@@ -262,9 +262,9 @@ def _choices(
     adaptation = f"{corpus.speakers} speakers show enough voices and microphones"
     if corpus.speakers < FEW_SPEAKERS:
         adaptation = f"few speakers ({corpus.speakers}): each recording's own mean is taken away"
-    voices = f"{corpus.speakers} speakers, {hours}: the fewer, the more"
+    voices = f"{counted(corpus.speakers, 'speaker')}, {hours}: the fewer, the more"
     more = f"; up to {row.epochs} with more time" if train.epochs < row.epochs else ""
-    machine = f"a GPU of {hardware.gpu_gb:.0f} GB" if hardware.gpu_gb else f"{hardware.cores} cores"
+    machine = f"a GPU of {hardware.gpu_gb:.0f} GB" if hardware.gpu_gb else counted(hardware.cores, "core")
     return [
         Choice("network", f"{core.layers} x {core.hidden} LSTM", kind),
         Choice("parameters", f"{parameters / 1e6:.1f} M", f"as suits {hours} of speech{cut}"),
@@ -282,7 +282,7 @@ def _choices(
 
 
 def _hours(corpus: Corpus) -> str:
-    return f"{corpus.hours:.1f} h" if corpus.hours >= 1 else f"{corpus.hours * 60:.0f} minutes"
+    return f"{corpus.hours:.1f} h" if corpus.hours >= 1 else counted(f"{corpus.hours * 60:.0f}", "minute")
 
 
 def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float, offline: bool) -> list[str]:

@@ -23,7 +23,7 @@ from recitative.atomic import write_text
 from recitative.audio.files import read_audio
 from recitative.data.directory import Utterance
 from recitative.decoding.hypotheses import BLANK, align_words
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.features.frontend import to_samples
 from recitative.report.charts import (
     Mark,
@@ -305,7 +305,7 @@ def _features_as_sound(model: Transcriber | str, recording: Recording) -> str:
 def _system(name: str, decoded: DecodedSet, utt_id: str, heard: Inspection | None) -> dict[str, Any]:
     """What one experiment made of an utterance. words: (op, ref, hyp, start_s, end_s, description)."""
     counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
-    facts = [f"{counts.errors} errors in {counts.ref} words"]
+    facts = [f"{counted(counts.errors, 'error')} in {counted(counts.ref, 'word')}"]
     if utt_id in decoded.words.missing:
         facts.append("no hypothesis")
     if heard:

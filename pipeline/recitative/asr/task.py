@@ -32,7 +32,7 @@ from recitative.asr.network import RecognizerModel, new_recognizer, new_transcri
 from recitative.atomic import writes
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.features.extraction import CmvnStats
 from recitative.model.export import open_for_training
 from recitative.model.folder import save_model
@@ -237,9 +237,9 @@ class Inherited:
     def __str__(self) -> str:
         """One line for the user."""
         if not self.new:
-            return f"outputs of all {len(self.known)} tokens taken over"
+            return f"outputs of all {counted(len(self.known), 'token')} taken over"
         shown = " ".join(self.new[:10]) + (" ..." if len(self.new) > 10 else "")
-        return f"outputs of {len(self.known)} tokens taken over, {len(self.new)} begin at random: {shown}"
+        return f"outputs of {counted(len(self.known), 'token')} taken over, {len(self.new)} begin at random: {shown}"
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from typing import BinaryIO
 
+from recitative.errors import counted
+
 SHORTFALL_S = 0.01
 """Duration by which samples may fall short of the header without anything missing."""
 
@@ -220,7 +222,7 @@ def read_chunks(file: Bytes) -> Layout | None:
         return corrected()
     missing = found.claimed - there
     if missing > 0:
-        return corrected(f"is truncated: {missing} bytes of samples are missing" if missing > tolerated else "")
+        return corrected(f"is truncated: {counted(missing, 'byte')} of samples missing" if missing > tolerated else "")
     stop = found.start + found.claimed
     if family:
         stop += -stop % family.align if family.inclusive else found.claimed % family.align
@@ -231,7 +233,7 @@ def read_chunks(file: Bytes) -> Layout | None:
         return Layout((StreamPart(0, file.size),))
     if found.claimed == 0:  # its writer never filled it in
         return corrected()
-    return corrected(f"has {behind} bytes after the end that its header gives")
+    return corrected(f"has {counted(behind, 'byte')} after the end that its header gives")
 
 
 def _find_au_samples(file: Bytes, magic: bytes) -> _ChunkOfSamples | None:
@@ -400,7 +402,7 @@ def _flac_stream(file: Bytes, start: int, stop: int) -> Layout:
             if total and abs(total - last.end) > SHORTFALL_S * sample_rate:
                 fault = f"is truncated: {last.end} of {total} samples are there"
                 if last.end > total:
-                    fault = f"has {last.end - total} samples after the end that its header gives"
+                    fault = f"has {counted(last.end - total, 'sample')} after the end that its header gives"
             return Layout((corrected(stop, last.end),), fault)
         if frames:  # the last one is incomplete; those before are complete
             end = frames[-1].first

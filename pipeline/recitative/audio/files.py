@@ -38,7 +38,7 @@ from recitative.audio.recording import (
     open_recording,
     truncated,
 )
-from recitative.errors import DataError, UsageError, os_problem
+from recitative.errors import DataError, UsageError, counted, os_problem
 from recitative.stage import Array
 
 __all__ = ["OVERSHOOT_S", "ROUNDING_S", "SUFFIXES", "AudioInfo", "Samples", "inspect", "read_audio", "write_wav"]
@@ -467,7 +467,9 @@ def as_float(samples: SampleInput) -> Array:
 def _as_array(samples: Any) -> Array:
     if isinstance(samples, bytes | bytearray | memoryview):
         if len(samples) % 2:
-            raise UsageError(f"samples are {len(samples)} bytes: must be an even number, two for each 16-bit sample")
+            raise UsageError(
+                f"samples are {counted(len(samples), 'byte')}: must be an even number, two for each 16-bit sample"
+            )
         return np.frombuffer(samples, "<i2")
     if hasattr(samples, "detach"):  # a torch tensor: it may have a gradient, or be on a GPU
         samples = samples.detach().cpu()

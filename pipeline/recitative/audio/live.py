@@ -22,7 +22,7 @@ import numpy as np
 
 from recitative.audio.containers import OPEN_ENDED, SHORTFALL_S
 from recitative.audio.files import OnWarning, Samples, open_blocks, require_sound
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 
 QUEUE_S = 10.0  # of audio in the queue
 ECHO_S = 0.3  # after a sound, in which a microphone may still hear it
@@ -304,7 +304,7 @@ def piped_blocks(pipe: BinaryIO, form: PipedFormat, block_s: float, where: str) 
     if behind and not all(32 <= letter < 127 for letter in behind[:4]):  # no chunk
         raise DataError(where, "has more samples after the end that its header gives", "", "leave the length open: 0")
     if left and left > SHORTFALL_S * form.sample_rate * form.frame_bytes:
-        raise DataError(where, f"is truncated: {left} bytes of samples are missing", "", "send all of it")
+        raise DataError(where, f"is truncated: {counted(left, 'byte')} of samples missing", "", "send all of it")
 
 
 class PipedAudio(LiveAudio):

@@ -34,7 +34,7 @@ from recitative.audio.containers import (
     read_mp3,
     read_ogg,
 )
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.reading import opened
 
 Samples = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ class AudioSlice:
             found = f"ends at byte {length}, within a recording"
             raise DataError(self.path, found, f"at least {self.offset + self.size} bytes", _SLICE_REMEDY)
         if zlib.crc32(content) != self.crc32:
-            found = f"its {self.size} bytes from {self.offset} on are not those that were indexed"
+            found = f"its {counted(self.size, 'byte')} from {self.offset} on are not those that were indexed"
             raise DataError(self.path, found, f"bytes with the CRC-32 {self.crc32:08x}", _SLICE_REMEDY)
         return content
 

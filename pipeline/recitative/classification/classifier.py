@@ -148,7 +148,6 @@ def _parse_labels(text: str, where: str) -> tuple[str, ...]:
 
 CLASSIFIER = ModelKind(
     name="classifier",
-    title="classifier",
     settings=ClassifierSettings,
     data=ClassifierData,
     build="recitative.classification.task:new_classifier",

@@ -23,7 +23,7 @@ from recitative.classification.classifier import Classifier, ClassifierSettings
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem, raise_all
+from recitative.errors import DataError, Problem, counted, raise_all
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.report.charts import Recording, confusion_matrix, reliability_diagram, spectrogram
 from recitative.report.figure import Figure
@@ -191,8 +191,8 @@ class Report:
             title=self.title,
             live=self.live,
             facts=[
-                f"{found.total} recordings", "1 speaker" if speaker_count == 1 else f"{speaker_count} speakers",
-                f"{len(labeled.labels)} labels", f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+                counted(found.total, "recording"), counted(speaker_count, "speaker"),
+                counted(len(labeled.labels), "label"), f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
                 f"{self.settings.model.pooling} over time",
             ],
             metrics=metric_table(self.labeled, self.names),

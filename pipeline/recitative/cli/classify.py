@@ -23,7 +23,7 @@ from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.options import Failures, PartialOption, Record, open_classifier, print_note
 from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.score.classification import wilson_interval
 from recitative.terminal import clock, progress_bar, track
 
@@ -272,9 +272,9 @@ def threshold(
         float | None, typer.Option(help="Window length in seconds. Default: the model's setting.")
     ] = None,
     score: Annotated[
-        Literal["ratio", "surprise"] | None,
+        Literal["ratio", "nll"] | None,
         typer.Option(
-            help="ratio: likelihood ratio to an autoregression of the window; surprise: NLL, for short events."
+            help="ratio: likelihood ratio to an autoregression of the window; nll: NLL alone, for short events."
         ),
     ] = None,
 ) -> None:
@@ -282,7 +282,7 @@ def threshold(
 
     \b
     recitative anomaly threshold exp/hall/model data/normal --false-alarms 0.001
-    recitative anomaly threshold exp/hall/model data/normal --score surprise --window-s 0.1  # for short events
+    recitative anomaly threshold exp/hall/model data/normal --score nll --window-s 0.1  # for short events
     """
     from recitative.anomaly.task import learn_threshold
     from recitative.model.folder import load_model, save_model
@@ -291,7 +291,7 @@ def threshold(
     values = forecaster.settings.model_dump(mode="json")
     given = {"window_s": window_s, "score": score, "false_alarms": false_alarms}
     values["detection"] |= {name: value for name, value in given.items() if value is not None}
-    settings = validate_tree(AnomalySettings, values, where="forecaster threshold")
+    settings = validate_tree(AnomalySettings, values, where="anomaly threshold")
     forecaster = replace(forecaster, settings=settings)
     with progress_bar("score recordings"):
         learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
@@ -396,7 +396,7 @@ def score_anomaly_model(
 ) -> None:
     """Print the NLL of normal recordings, and with ``unusual`` the area under the ROC curve (AUC) of each score."""
     if record.decoding != "-":
-        raise UsageError("--decoding: not for a forecaster; leave it out")
+        raise UsageError("--decoding: not for an anomaly model; leave it out")
     started = time.perf_counter()
     from recitative.score.classification import area_measured
 
@@ -415,7 +415,7 @@ def score_anomaly_model(
     if as_json:
         print(json.dumps({"nats": nats, "recordings": len(normal)} | {how: one.value for how, one in areas.items()}))
         return
-    print(f"{nats:.4f} nats per frame and dimension ({len(normal)} recordings)")
+    print(f"{nats:.4f} nats per frame and dimension ({counted(len(normal), 'recording')})")
     for how, measured in areas.items():
         print(f"{how:<8} AUC {measured.value:.3f} ({measured.counts})")
 

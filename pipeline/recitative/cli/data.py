@@ -27,7 +27,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.parallel import available_cores
 from recitative.data.shards import INDEX, Format, is_shards, verify_shards, write_shards
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.features.extraction import accumulate, extract, write_features
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar, track
@@ -122,7 +122,10 @@ def import_recordings(
         print_note(f"{destination}/skipped.txt: rows left out: {len(made.skipped)}")
     print(f"{destination}: recordings converted to {sample_rate} Hz, one channel: {made.converted}")
     utterances, speakers = len(made.directory.utterances), len(made.directory.by_speaker)
-    print(f"{destination}: {utterances} utterances, {speakers} speakers, {made.seconds / 3600:.2f} h")
+    print(
+        f"{destination}: {counted(utterances, 'utterance')}, {counted(speakers, 'speaker')}, "
+        f"{made.seconds / 3600:.2f} h"
+    )
 
 
 @app.command()
@@ -275,7 +278,7 @@ def export_data(
     directory = _read(source, destination)
     with progress_bar(f"write {destination}") as show:
         files = export_directory(directory, destination, format, show)
-    print(f"{destination}: {len(directory.utterances)} utterances in {files} file{'s' if files > 1 else ''}")
+    print(f"{destination}: {counted(len(directory.utterances), 'utterance')} in {counted(files, 'file')}")
 
 
 @app.command()
@@ -318,7 +321,10 @@ def _read(source: Path, *destinations: Path) -> DataDirectory:
 def _write(directory: DataDirectory, destination: Path) -> None:
     with progress_bar(f"write {destination}"):
         directory.write(destination)
-    print(f"{destination}: {len(directory.utterances)} utterances, {len(directory.by_speaker)} speakers")
+    print(
+        f"{destination}: {counted(len(directory.utterances), 'utterance')}, "
+        f"{counted(len(directory.by_speaker), 'speaker')}"
+    )
 
 
 def _names(listed: str) -> list[str]:
@@ -403,7 +409,7 @@ def check(
     if count := len(report.problems):
         how = f"run 'recitative check --fix {data_dir}' to repair what is safe; --drop-bad leaves out the rest"
         remedy = "correct them" if fix else f"correct them, or {how}"
-        raise DataError(str(data_dir), f"{count} problem{'s' if count > 1 else ''} found", remedy=remedy)
+        raise DataError(str(data_dir), f"{counted(count, 'problem')} found", remedy=remedy)
 
 
 def _print_problems(prefix: str, problems: Sequence[Problem], show_all: bool) -> None:
@@ -434,7 +440,10 @@ def features(
     directory = DataDirectory.read(data_dir)
     items = extract(directory, settings, engine.to_engine())
     frames = write_features(data_dir, out_dir, track(items, "features", len(directory.utterances)))
-    print(f"{out_dir / 'feats.scp'}: {len(frames)} utterances, {sum(frames.values())} frames, {settings.dim} channels")
+    print(
+        f"{out_dir / 'feats.scp'}: {counted(len(frames), 'utterance')}, {counted(sum(frames.values()), 'frame')}, "
+        f"{counted(settings.dim, 'channel')}"
+    )
 
 
 @expand_options
@@ -456,7 +465,10 @@ def cmvn(
     bar = track(items, "cmvn", len(directory.utterances))
     stats = accumulate((matrix for _, matrix in bar), settings.dim)
     stats.write(output)
-    print(f"{output}: {stats.count:.0f} frames of {len(directory.utterances)} utterances, {stats.dim} channels")
+    print(
+        f"{output}: {counted(f'{stats.count:.0f}', 'frame')} of {counted(len(directory.utterances), 'utterance')}, "
+        f"{counted(stats.dim, 'channel')}"
+    )
 
 
 @expand_options
@@ -492,6 +504,6 @@ def shards(
             directory, output, format=format, shard_s=60 * minutes, engine=engine.to_engine(), advance=show
         )
     print(
-        f"{output / INDEX}: {summary.utterances} utterances in {summary.shards} shards, "
+        f"{output / INDEX}: {counted(summary.utterances, 'utterance')} in {counted(summary.shards, 'shard')}, "
         f"{summary.size / 1e6:.1f} MB, {summary.made} written now"
     )

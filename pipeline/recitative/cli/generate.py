@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -28,7 +28,7 @@ from recitative.cli.options import (
     require_folder,
 )
 from recitative.cli.sound import sound
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, counted
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.recurrent import Sampling
 from recitative.music import midi
@@ -73,6 +73,7 @@ from recitative.music.settings import (
     TICKS_PER_STEP,
     Constraints,
     EditOptions,
+    Ending,
     EventConstraints,
     blank,
     blank_events,
@@ -339,7 +340,8 @@ class OutputOptions:
         a missing TinySoundFont, DataError for a file that is not a soundfont.
         """
         if len(self.programs) > voices:
-            raise UsageError(f"--instrument {self.instrument}: {len(self.programs)} instruments for {voices} voices")
+            counts = f"{counted(len(self.programs), 'instrument')} for {counted(voices, 'voice')}"
+            raise UsageError(f"--instrument {self.instrument}: {counts}")
         if not (self.sound or played):
             if self.soundfont:
                 raise UsageError("--soundfont: not with --no-sound; leave one of them out")
@@ -447,9 +449,7 @@ def music(
     pitches: Annotated[
         str, typer.Option(metavar="LOW-HIGH", help="Use only these MIDI pitches, such as 60-84. Only models of events.")
     ] = "",
-    ending: Annotated[
-        Literal["free", "cadence"], typer.Option(help="Let pieces end with an authentic cadence, V-I.")
-    ] = "free",
+    ending: Annotated[Ending, typer.Option(help="Let pieces end with an authentic cadence, V-I.")] = "free",
     tempo: Annotated[
         float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file, or 100 for new pieces.")
     ] = 0.0,

@@ -37,7 +37,7 @@ from recitative.cli.options import (
     print_warnings,
     processes_for,
 )
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.kinds import kind_of
 from recitative.terminal import progress_bar
 
@@ -247,7 +247,7 @@ def tune(
             print_note(f"warning: keyword '{one.keyword}': no threshold keeps that rate")
         if not one.detections.occurrences:
             print_note(f"warning: keyword '{one.keyword}': does not occur in {folders}")
-    print_note(f"{output}: {len(tuned)} thresholds, from {found.hours:.2f} h of audio")
+    print_note(f"{output}: {counted(len(tuned), 'threshold')}, from {found.hours:.2f} h of audio")
 
 
 @app.command()
@@ -278,7 +278,7 @@ def score(
     settings, found = _search(path, data, phrases, within_words)
     bars = thresholds_of(phrases, tuned)
     scores = SpottingScores.of(found, bars)
-    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {found.hours:.2f} h")
+    scores.write(output, f"{', '.join(map(str, data))}: {counted(len(phrases), 'keyword')}, {found.hours:.2f} h")
     record.write(scores.together.measured(), settings, time.perf_counter() - started)
     _print_table([*zip(scores.keywords, bars, scores.counts, strict=True), ("all", None, scores.together)])
 

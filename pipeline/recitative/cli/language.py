@@ -32,7 +32,7 @@ from recitative.cli.options import (
 )
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.lm.arpa import Perplexity, measure_sentence, write_arpa
 from recitative.lm.estimate import NgramSettings, Sentences, TrainedNgram, read_sentences, read_vocabulary
 from recitative.lm.estimate import train as train_ngram
@@ -117,7 +117,7 @@ def _parse_numbers(text: str, kind: Callable[[str], N], option: str) -> tuple[N,
 def _print_empty(sources: list[Sentences]) -> None:
     for source in sources:
         if source.empty:
-            print_note(f"{source.name}: {source.empty} lines without words left out")
+            print_note(f"{source.name}: {counted(source.empty, 'line')} without words left out")
 
 
 def _print_ngrams(output: Path, trained: TrainedNgram) -> None:
@@ -337,7 +337,8 @@ def add_words(
         some = ", ".join(made.known[:SHOWN_KNOWN]) + (", ..." if len(made.known) > SHOWN_KNOWN else "")
         print_note(f"{model}: has {len(made.known)} of the words already: {some}")
     scored = f"; {len(made.scored)} new to the language model, ln P {made.log_prob:.2f}" if made.scored else ""
-    print(f"{output}: {len({one.word for one in made.pronounced})} words, {len(rows[1:])} pronunciations added{scored}")
+    words_added = counted(len({one.word for one in made.pronounced}), "word")
+    print(f"{output}: {words_added}, {counted(len(rows[1:]), 'pronunciation')} added{scored}")
 
 
 # ``recitative score``
@@ -383,8 +384,8 @@ def tokens(
         found = f"has {unit}s that look like {table.unit}s"
         raise DataError(str(data_dirs[0]), found, f"some {unit}s of several letters", "rename one, such as 'A' to 'AA'")
     table.write(output)
-    source = "lexicons" if unit == "phone" else "transcripts"
-    print(f"{output}: {len(table)} tokens from {len(texts)} {source}")
+    source = "lexicon" if unit == "phone" else "transcript"
+    print(f"{output}: {counted(len(table), 'token')} from {counted(len(texts), source)}")
 
 
 def _read_texts(data_dirs: list[Path]) -> list[str]:
@@ -440,16 +441,20 @@ def lexicon(
         known = _with_guesses(known, lacking, guess)
     unknown = known.unknown(texts)
     for word, count in unknown.most_common(SHOWN):
-        print_note(f"out of vocabulary: {word} ({count} times)")
+        print_note(f"out of vocabulary: {word} ({counted(count, 'time')})")
     if len(unknown) > SHOWN:
-        print_note(f"out of vocabulary: and {len(unknown) - SHOWN} more words")
+        print_note(f"out of vocabulary: and {counted(len(unknown) - SHOWN, 'more word')}")
     if unknown and not skip_unknown:
-        found = f"lacks {len(unknown)} words of the transcripts ({unknown.total()} of {len(' '.join(texts).split())})"
+        share = f"{unknown.total()} of {len(' '.join(texts).split())}"
+        found = f"lacks {counted(len(unknown), 'word')} of the transcripts ({share})"
         raise DataError(str(dictionary or tokens), found, "all of them", "add them, or give --skip-unknown")
     made = known if whole else known.only(words)
     made.write(output)
     ways = sum(map(len, made.entries.values()))
-    print(f"{output}: {len(made)} words, {ways} pronunciations, {len(unknown)} words out of vocabulary")
+    print(
+        f"{output}: {counted(len(made), 'word')}, {counted(ways, 'pronunciation')}, "
+        f"{counted(len(unknown), 'word')} out of vocabulary"
+    )
 
 
 def _with_guesses(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:

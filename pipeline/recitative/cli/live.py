@@ -41,7 +41,7 @@ from recitative.cli.options import (
     print_note,
 )
 from recitative.data.parallel import available_cores
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def open_device(device: str, block_s: float) -> AbstractContextManager[LiveAudio
 def warn_of_overruns(live: LiveAudio) -> None:
     """Warn about blocks that were dropped because they were not processed in time."""
     if live.overruns:
-        print_note(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy")
+        print_note(f"warning: {counted(live.overruns, 'block')} of audio lost; the machine is too slow or busy")
 
 
 @expand_options
@@ -291,7 +291,7 @@ def _print_cost(cost: Cost, live: LiveAudio, latency_ms: float | None) -> None:
             f"real-time factor {cost.real_time_factor:.4f}, text {latency_ms:.0f} ms of look-ahead + "
             f"{cost.delay_ms(50):.1f} ms after the sound (p99 {cost.delay_ms(99):.1f} ms), "
         )
-    print_note(f"processed {cost.audio_s:.1f} s, {here}{live.overruns} overruns")
+    print_note(f"processed {cost.audio_s:.1f} s, {here}{counted(live.overruns, 'overrun')}")
     warn_of_overruns(live)
 
 

@@ -41,7 +41,7 @@ from recitative.cli.recognize import align, average, decode, rescore, transcribe
 from recitative.cli.sound import vocode
 from recitative.cli.start import INSTALL_TORCH, installed_version, new_app, run, unwrap_help
 from recitative.cli.train import QuietOption, adapt, find_batch_size, init_config, train, train_kind
-from recitative.errors import RecitativeError
+from recitative.errors import RecitativeError, counted
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import ModelKind
@@ -198,7 +198,7 @@ def _microphone() -> Finding:
     if not devices:
         return Finding("note", "microphone", "none was found", "connect one; files, pipes and the server work without")
     names = ", ".join(device.name for device in devices)
-    return Finding("ok", "microphone", f"{len(devices)} inputs: {names}")
+    return Finding("ok", "microphone", f"{counted(len(devices), 'input')}: {names}")
 
 
 def _speed() -> Finding:

@@ -41,7 +41,7 @@ from recitative.cli.generate import (
 from recitative.cli.live import open_device, open_source, require_source, warn_of_overruns
 from recitative.cli.options import RateOption, Record, expand_options, print_note, require_folder
 from recitative.config import load_tree
-from recitative.errors import DataError, Problem, RunError, UsageError
+from recitative.errors import DataError, Problem, RunError, UsageError, counted
 from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
 from recitative.music import midi
 from recitative.music.composer import (
@@ -66,6 +66,7 @@ from recitative.music.settings import (
     TICKS_PER_STEP,
     Constraints,
     EditOptions,
+    Ending,
     EventsSettings,
     FrameSettings,
     MusicSettings,
@@ -113,11 +114,12 @@ def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
     if settings.kind == "events":
         found = read_event_pieces(folder, settings.events)
         cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"
-        return f"{folder}: {len(found.pieces)} pieces, {found.notes} notes, {cut}"
+        return f"{folder}: {counted(len(found.pieces), 'piece')}, {counted(found.notes, 'note')}, {cut}"
     pieces = read_pieces(folder, settings)
     frames = sum(len(piece.tokens) for piece in pieces)
     sounding = sum(int((piece.tokens < settings.frames.code.silence).sum()) for piece in pieces)
-    return f"{folder}: {len(pieces)} pieces, {frames} frames, {sounding / max(1, frames):.2f} voices sound in one"
+    counts = f"{counted(len(pieces), 'piece')}, {counted(frames, 'frame')}"
+    return f"{folder}: {counts}, {sounding / max(1, frames):.2f} voices sound in one"
 
 
 @app.command()
@@ -288,9 +290,7 @@ def listen(
     ] = None,
     model: MusicModelOption = "",
     key: KeyOption = "",
-    ending: Annotated[
-        Literal["free", "cadence"], typer.Option(help="Let answers end with an authentic cadence, V-I.")
-    ] = "free",
+    ending: Annotated[Ending, typer.Option(help="Let answers end with an authentic cadence, V-I.")] = "free",
     tempo: Annotated[
         float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: estimated for each phrase.")
     ] = 0.0,

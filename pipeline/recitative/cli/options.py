@@ -14,7 +14,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -28,7 +28,7 @@ from recitative import pretrained
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.parallel import Engine, available_cores
 from recitative.errors import DataError, UsageError, one_line, os_problem
-from recitative.model.kind import model_named
+from recitative.model.kind import title_of, with_article
 from recitative.score.results import (
     Measurement,
     ResultRow,
@@ -296,7 +296,9 @@ def print_table(title: str, rows: Iterable[Sequence[str]]) -> None:
 
 
 def require_folder(output: Path, option: str = "--output") -> None:
-    """Make a folder for output. Raises UsageError for one that cannot be made or written to."""
+    """Raises UsageError for a folder that cannot be made or written to. What it made for that it removes: the first
+    result makes the folder."""
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".recitative"
@@ -304,6 +306,9 @@ def require_folder(output: Path, option: str = "--output") -> None:
         probe.unlink()
     except OSError as error:
         raise UsageError(f"{option} {os_problem(error, str(output))}") from None
+    with suppress(OSError):  # another program may have begun to write there
+        for folder in made:
+            folder.rmdir()
 
 
 class Failures:
@@ -460,7 +465,7 @@ def find_model(name: str, kinds: Sequence[str] = RECOGNIZERS) -> Path:
     known = pretrained.names(*kinds)
     is_other = path == pretrained.path_of(name) and name not in known
     if is_other or not path.exists():
-        found = f"is {model_named(pretrained.KINDS[name])}" if is_other else "is no model"
+        found = f"is {with_article(title_of(pretrained.KINDS[name]))}" if is_other else "is no model"
         raise DataError(
             name, found, f"a path, or a pretrained model: {', '.join(known) or 'none'}", "correct the model"
         )

@@ -43,7 +43,7 @@ from recitative.cli.options import (
     warn_of_unknown,
 )
 from recitative.cli.start import INTERRUPTED
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -316,7 +316,8 @@ def _open_on_one_thread(model: Path, options: DecodingArguments, warns: bool = T
 
 def _print_summary(summary: DecodeSummary | AlignSummary, output: Path) -> None:
     print(
-        f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
+        f"{output}: {counted(summary.utterances, 'utterance')}, "
+        f"{summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
         f"{summary.audio_s / max(summary.seconds, 1e-9):.0f} x real time"
     )
 

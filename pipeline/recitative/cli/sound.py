@@ -26,7 +26,7 @@ from recitative.audio.files import (
 )
 from recitative.cli.options import SeedOption, TemperatureOption, output_names, require_folder
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, Problem, UsageError, os_problem, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, os_problem, raise_all
 from recitative.kinds import SOUND_KINDS, kind_of, open_model
 from recitative.model.kind import kind_of_folder
 from recitative.sound.conditioning import mel_conditions
@@ -124,7 +124,9 @@ def sound(
     jobs = list(_jobs(voice, text, speaker, seconds, given))
     if output == STDOUT:
         if len(jobs) * count != 1:
-            raise UsageError(f"--output -: {len(jobs) * count} sounds; only one can be streamed; choose one --speaker")
+            raise UsageError(
+                f"--output -: {counted(len(jobs) * count, 'sound')}; only one can be streamed; choose one --speaker"
+            )
         _stream(voice, jobs[0], given, seed, temperature)
         return
     folder = Path(output)
@@ -359,9 +361,9 @@ def score(model: Path, data: Path) -> None:
         if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
             spectrogram = load_model(model, SPECTROGRAM)
             frames = read_spectrograms(utterances, spectrogram.settings, spectrogram.labels, show)
-            (nats, count), unit, counted = nats_per_dimension(spectrogram, frames), "dimension", "frames"
+            (nats, count), unit, each = nats_per_dimension(spectrogram, frames), "dimension", "frame"
         else:
             loaded = load_model(model, SOUND)
             recordings = read_recordings(utterances, loaded.settings, loaded.labels, show)
-            (nats, count), unit, counted = nats_per_sample(loaded, recordings), "sample", "samples"
-    print(f"{nats:.4f} nats per {unit} ({count} {counted})")
+            (nats, count), unit, each = nats_per_sample(loaded, recordings), "sample", "sample"
+    print(f"{nats:.4f} nats per {unit} ({counted(count, each)})")

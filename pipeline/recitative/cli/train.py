@@ -33,7 +33,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.importing import ImportOptions, import_corpus, read_source
 from recitative.data.parallel import available_cores
 from recitative.data.shards import is_shards
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 from recitative.features.extraction import audio_duration_s, audio_durations_s
 from recitative.kinds import KINDS, kind_of, load_training, read_metadata
 from recitative.lm.estimate import Sentences, read_sentences
@@ -82,7 +82,7 @@ def init_config(
     duration = found.train_hours
     print(
         "expected training time: "
-        + (f"{duration:.1f} h" if duration >= 1.5 else f"{max(1, round(duration * 60))} minutes")
+        + (f"{duration:.1f} h" if duration >= 1.5 else counted(max(1, round(duration * 60)), "minute"))
     )
     for warning in found.warnings:
         print_note(f"warning: {warning}")
@@ -425,11 +425,14 @@ def extend_lexicon(
 
 def _print_adapted(adapted: Adapted, base: RecognizerModel, before: ErrorCounts, after: ErrorCounts) -> None:
     sizes, model, lexicon = adapted.sizes, adapted.model, adapted.model.lexicon
-    print(f"trained on {60 * adapted.hours:.1f} minutes, {sizes['train']} utterances; epochs chosen on {sizes['dev']}")
-    words = f"{len(lexicon) - len(base.lexicon)} new words in the lexicon, " if lexicon and base.lexicon else ""
+    trained = f"{60 * adapted.hours:.1f} minutes, {counted(sizes['train'], 'utterance')}"
+    print(f"trained on {trained}; epochs chosen on {sizes['dev']}")
+    words = (
+        f"{counted(len(lexicon) - len(base.lexicon), 'new word')} in the lexicon, " if lexicon and base.lexicon else ""
+    )
     lm = f"weight {model.settings.decode.lm_weight:g}" if model.lm else "left out, it did not help"
     print(f"{words}language model: {lm}")
-    print(f"held out: {sizes['test']} utterances, {before.ref} words")
+    print(f"held out: {counted(sizes['test'], 'utterance')}, {counted(before.ref, 'word')}")
     for name, errors in (("before", before), ("after", after)):
         print(f"{name:>8}: WER {100 * errors.rate:6.2f} % [ {errors.errors} / {errors.ref} ]")
     if after.errors > before.errors:

@@ -246,7 +246,9 @@ class StmLine:
 
 
 def stm_line(recording: str, speaker: str, start_s: float, end_s: float, text: str) -> str:
-    """One segment of channel 1, the one that our CTM files name."""
+    """One segment of channel 1, the one that our CTM files name. A text that begins with '<unk>' gets a label before
+    it, since sclite would take that for one."""
+    text = f"<o> {text}" if text.startswith("<") else text
     return f"{recording} 1 {speaker} {start_s:.3f} {end_s:.3f} {text}".rstrip() + "\n"
 
 

@@ -46,7 +46,7 @@ from recitative.data.tables import (
     words_of,
     write_tables,
 )
-from recitative.errors import DataError, Problem, raise_all
+from recitative.errors import DataError, Problem, counted, raise_all
 from recitative.text.tokens import Spelling, required_frames
 
 OnProgress = Callable[[int, int], None]
@@ -271,10 +271,11 @@ def _too_short(
             required = required_frames(labels)
             if frames < max(1, required):
                 table = next(name for name in ("text", "segments", "wav.scp") if utt_id in tables.get(name, {}))
-                given = f"{num_samples / features.sample_rate:.3f} s give {frames} frames"
-                found = f"is too short: {given} for {len(labels)} labels and {required - len(labels)} repeats"
+                given = f"{num_samples / features.sample_rate:.3f} s give {counted(frames, 'frame')}"
+                wanted = f"{counted(len(labels), 'label')} and {counted(required - len(labels), 'repeat')}"
+                found = f"is too short: {given} for {wanted}"
                 remedy = "correct the text or the segment, or remove the utterance"
-                fault = Fault(found, f"at least {max(1, required)} frames", remedy)
+                fault = Fault(found, f"at least {counted(max(1, required), 'frame')}", remedy)
                 problems.append((utt_id, fault_problem(path, table, tables[table][utt_id], fault)))
     return problems
 
@@ -416,7 +417,7 @@ def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: boo
         utt_id, why = next(iter(dropped.items()))
         first = f"the first is '{utt_id}': {why}"
         if len(dropped) == total:
-            raise DataError(str(path), f"all {total} utterances would be dropped", "", first)
+            raise DataError(str(path), f"all {counted(total, 'utterance')} would be dropped", "", first)
         found, remedy = f"{len(dropped)} of {total} utterances would be dropped, {first}", "repair them, or use --force"
         raise DataError(str(path), found, f"at most {DROP_LIMIT:.0%}", f"{remedy} to drop them all")
     fixed, removed = _filtered(tables, dropped)
@@ -435,7 +436,11 @@ def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: boo
             for key in tables[name]
             if key not in fixed[name] and key not in dropped
         ),
-        *(f"wrote {name}: {len(fixed[name])} lines{mended.get(name, '')}" for name in changed if name in fixed),
+        *(
+            f"wrote {name}: {counted(len(fixed[name]), 'line')}{mended.get(name, '')}"
+            for name in changed
+            if name in fixed
+        ),
     ]
     return Fix(tuple(actions), dropped, backup)
 

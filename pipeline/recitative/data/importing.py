@@ -31,7 +31,7 @@ from recitative.data.manifests import arrow_files, read_arrow, read_manifests, r
 from recitative.data.shards import tars_of
 from recitative.data.sources import METADATA, Entry, Source, is_json_table, read_folder, read_sclite, read_table, sift
 from recitative.data.tables import Utterance, column_fault
-from recitative.errors import DataError, Problem, RunError
+from recitative.errors import DataError, Problem, RunError, counted
 from recitative.reading import is_file
 from recitative.text.normalize import NormalizationRules, normalize_all
 
@@ -504,7 +504,7 @@ def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> Opened
         found = f"({entry.audio}) lasts from {entry.start_s:g} to {end_s:g} s"
         raise DataError(entry.where, found, f"a time within 0 to {info.duration_s:.3f} s", "correct it")
     if entry.channel is not None and entry.channel >= info.channels:
-        found = f"({entry.audio}) has {info.channels} channels, not {entry.channel + 1}"
+        found = f"({entry.audio}) has {counted(info.channels, 'channel')}, not {entry.channel + 1}"
         raise DataError(entry.where, found, "a channel that is there", "correct the row")
     return OpenedEntry(entry, path, info, min(end_s, info.duration_s), is_partial)
 

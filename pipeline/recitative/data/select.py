@@ -16,7 +16,7 @@ from pathlib import Path
 from recitative.audio.files import inspect
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import TABLES, read_table
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 
 
 def first(directory: DataDirectory, count: int) -> DataDirectory:
@@ -73,7 +73,9 @@ def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataD
     held = only_speakers(directory, speakers)
     rest = directory.where(lambda u: u.speaker not in set(speakers))
     if not rest.utterances:
-        raise UsageError(f"all {len(directory.by_speaker)} speakers would be held out; leave some for training")
+        raise UsageError(
+            f"all {counted(len(directory.by_speaker), 'speaker')} would be held out; leave some for training"
+        )
     return rest, held
 
 
@@ -81,7 +83,9 @@ def drawn_speakers(directory: DataDirectory, count: int, seed: int) -> list[str]
     """Speakers drawn at random without replacement, sorted; equal seeds give equal results."""
     speakers = list(directory.by_speaker)
     if not 1 <= count <= len(speakers):
-        raise UsageError(f"{count} speakers asked for; there are {len(speakers)}; ask for 1 to {len(speakers)}")
+        raise UsageError(
+            f"{counted(count, 'speaker')} asked for; the data has {len(speakers)}; ask for 1 to {len(speakers)}"
+        )
     return sorted(random.Random(seed).sample(speakers, count))
 
 
@@ -93,7 +97,8 @@ def split(directory: DataDirectory, parts: int) -> list[DataDirectory]:
     """
     if not 1 <= parts <= len(directory.by_speaker):
         raise UsageError(
-            f"{parts} parts asked for; there are {len(directory.by_speaker)} speakers, who are not divided; "
+            f"{counted(parts, 'part')} asked for; "
+            f"the data has {counted(len(directory.by_speaker), 'speaker')}, who are not divided; "
             "ask for fewer, or split by utterance with --per-utt"
         )
     groups: list[list[Utterance]] = [[] for _ in range(parts)]
@@ -106,7 +111,9 @@ def split_by_utterance(directory: DataDirectory, parts: int) -> list[DataDirecto
     """Parts of consecutive utterances whose numbers differ by at most one."""
     total = len(directory.utterances)
     if not 1 <= parts <= total:
-        raise UsageError(f"{parts} parts asked for; there are {total} utterances; ask for 1 to {total}")
+        raise UsageError(
+            f"{counted(parts, 'part')} asked for; the data has {counted(total, 'utterance')}; ask for 1 to {total}"
+        )
     cuts = [total * part // parts for part in range(parts + 1)]
     return [directory.with_utterances(directory.utterances[a:b]) for a, b in pairwise(cuts)]
 
@@ -201,13 +208,13 @@ def _known(kind: str, chosen: Collection[str], known: Collection[str]) -> None:
 def _within(count: int, directory: DataDirectory) -> int:
     total = len(directory.utterances)
     if _positive(count) > total:
-        raise UsageError(f"{count} utterances asked for; there are {total}; ask for at most that many")
+        raise UsageError(f"{counted(count, 'utterance')} asked for; the data has {total}; ask for at most that many")
     return count
 
 
 def _positive(count: int) -> int:
     if count < 1:
-        raise UsageError(f"{count} utterances asked for; ask for at least 1")
+        raise UsageError(f"{counted(count, 'utterance')} asked for; ask for at least 1")
     return count
 
 

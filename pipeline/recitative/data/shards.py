@@ -43,7 +43,7 @@ from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.parallel import Engine, parallel_map
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem, raise_all
+from recitative.errors import DataError, Problem, counted, raise_all
 from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, read_json, shown
 from recitative.stage import Array
 
@@ -267,8 +267,8 @@ def _shard_problem(folder: Path, shard: Shard) -> Problem | None:
         size = path.stat().st_size
     except (OSError, ValueError):
         return Problem(str(path), "does not exist", "every shard of the index", remedy)
-    allowed = f"{shard.size} bytes, as when the index was made"
-    return Problem(str(path), f"has {size} bytes", allowed, remedy) if size != shard.size else None
+    allowed = f"{counted(shard.size, 'byte')}, as when the index was made"
+    return Problem(str(path), f"has {counted(size, 'byte')}", allowed, remedy) if size != shard.size else None
 
 
 Format = Literal["keep", "flac", "opus"]

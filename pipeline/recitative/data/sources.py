@@ -28,7 +28,7 @@ from recitative.data.annotations import (
     read_stm,
     read_trn,
 )
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, counted
 from recitative.reading import decoded, is_file, opened, parsed_json, read_bytes, shown
 from recitative.text.normalize import normalize
 
@@ -104,8 +104,8 @@ class Finder:
     """Finds recordings by the names in a table, in several folders.
 
     When tables move between machines, names change: another Unicode form (macOS decomposes accents), ``\\\\`` between
-    folders, another case, a missing suffix. Such a name is resolved if only one file matches; ``renamed`` lists the
-    (name, file) pairs.
+    folders, another case, a missing suffix, an id in place of a name with blanks. Such a name is resolved if only one
+    file matches; ``renamed`` lists the (name, file) pairs.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -143,7 +143,7 @@ class Finder:
         if not self.renamed:
             return []
         name, path = self.renamed[0]
-        found = f"{table}: recordings whose files are spelled differently (case, accents, '\\' or suffix)"
+        found = f"{table}: recordings whose files are spelled differently (case, accents, blanks, '_', '\\' or suffix)"
         return [f"{found}: {len(self.renamed)}, first '{shown(path.name)}' for '{shown(name)}'"]
 
     def _alike(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -185,7 +185,9 @@ def _parts(name: str) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """Ids that are made from names have '_' or '-' for blanks, and '-' for '_'."""
+    name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return re.sub(r"[\s_]", "-", name)
 
 
 def read_folder(folder: Path, encoding: str = "", tiers: Sequence[str] = (), texts: Path | None = None) -> Source:
@@ -286,7 +288,7 @@ def read_sclite(table: Path, folder: Path) -> Source:
         def entry_of(item: tuple[str, tuple[str, str]]) -> Entry:
             utt_id, (where, text) = item
             speaker = re.split("[-_]", utt_id, maxsplit=1)[0]
-            return Entry(where, _found(where, utt_id, finder), text, speaker, _stem(utt_id))
+            return Entry(where, _found(where, utt_id, finder, speaker), text, speaker, _stem(utt_id))
 
         entries, bad = sift(entry_of, lines.items())
         return Source(folder, tuple(entries), (*problems, *bad), tuple(finder.note(table)))
@@ -299,7 +301,7 @@ def read_sclite(table: Path, folder: Path) -> Source:
     def segment_of(one: StmLine) -> Entry:
         known = sorted(channels[one.recording])
         channel = known.index(one.channel) if len(known) > 1 else None
-        path = _found(one.where, one.recording, finder)
+        path = _found(one.where, one.recording, finder, one.speaker)
         name = f"{_stem(one.recording)}-{one.start_s:.3f}"
         return Entry(one.where, path, one.text, one.speaker, name, one.start_s, one.end_s, channel)
 
@@ -365,7 +367,7 @@ def read_table(table: Path, folder: Path, encoding: str = "") -> Source:
         where = f"{table}:{line}"
         if len(fields) != columns.count:
             remedy = "correct the row, or quote what has the delimiter in it"
-            raise DataError(where, f"has {len(fields)} columns", f"{columns.count}", remedy)
+            raise DataError(where, f"has {counted(len(fields), 'column')}", f"{columns.count}", remedy)
         name = fields[columns.audio].strip()
         if not name:
             raise DataError(where, "names no recording", "a path", "complete the row")
@@ -402,9 +404,11 @@ def _json_entry(where: str, line: str, finder: Finder) -> Entry:
     return Entry(where, _found(where, name, finder), found["text"], speaker, label, float(start_s), end_s)
 
 
-def _found(where: str, name: str, finder: Finder) -> Path:
-    """Raises DataError that names the nearest file."""
+def _found(where: str, name: str, finder: Finder, speaker: str = "") -> Path:
+    """speaker: may stand before the name, as in our ids. Raises DataError that names the nearest file."""
     path = finder.find(name)
+    if path is None and speaker:
+        path = finder.find(re.sub(f"^{re.escape(speaker)}[-_]", "", name))
     if path is None:
         nearest = finder.nearest(name)
         remedy = f"did you mean '{nearest}'?" if nearest else "correct the path (relative to the folder or the table)"
@@ -476,7 +480,7 @@ def _find_columns(table: Path, rows: Sequence[NumberedRow]) -> tuple[TableColumn
     if len(header) == 3 and "audio" not in named:
         columns, note = _three_columns(table, [fields for _, fields in rows[:SAMPLE] if len(fields) == 3])
         return columns, False, [note]
-    found = f"has {len(header)} columns and no header with the names of recording and transcript"
+    found = f"has {counted(len(header), 'column')} and no header with the names of recording and transcript"
     allowed = "; ".join(f"{kind}: {', '.join(NAMES[kind])}" for kind in ("audio", "text"))
     raise DataError(f"{table}:1", found, allowed, "name the columns in the first row")
 

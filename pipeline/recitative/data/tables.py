@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from recitative.atomic import replacing
-from recitative.errors import DataError, Problem, raise_all
+from recitative.errors import DataError, Problem, counted, raise_all
 from recitative.reading import encoding_problem, read_bytes, wide_encoding
 
 KeyKind = Literal["utterance", "speaker", "recording"]
@@ -249,7 +249,7 @@ def words_of(value: str) -> str:
 def _segment_fault(value: str) -> Fault | None:
     columns = value.split()
     if len(columns) != 3:
-        return Fault(f"{len(columns) + 1} columns", _SEGMENT_COLUMNS, "correct the line")
+        return Fault(counted(len(columns) + 1, "column"), _SEGMENT_COLUMNS, "correct the line")
     start_s, end_s = _number(columns[1]), _number(columns[2])
     if start_s is None or end_s is None:
         return Fault(f"'{columns[1]} {columns[2]}' are not two numbers", _SEGMENT_COLUMNS, "correct the line")

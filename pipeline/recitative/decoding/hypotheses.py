@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.score.classification import correctness
 from recitative.stage import Array, Padded
 
@@ -317,7 +317,7 @@ def align_words(log_probs: Array, words: Sequence[Alternatives], *, separator: i
     frames, needed = len(log_probs), graph.fewest_frames()
     if frames < needed:
         remedy = "correct the text or the segment"
-        raise DataError("alignment", f"{frames} frames", f"at least {needed} for these labels", remedy)
+        raise DataError("alignment", counted(frames, "frame"), f"at least {needed} for these labels", remedy)
     states = _viterbi(log_probs, graph)
     tokens = np.array(graph.tokens, np.int64)[states]
     on_path = log_probs[np.arange(frames), tokens].astype(np.float64)  # (T,)

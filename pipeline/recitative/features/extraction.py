@@ -24,7 +24,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.parallel import Engine, parallel_map
 from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance, read_table, write_table
-from recitative.errors import DataError, Problem, raise_all
+from recitative.errors import DataError, Problem, counted, raise_all
 from recitative.features.frontend import FeatureExtractor
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 from recitative.stage import Array
@@ -48,7 +48,7 @@ def read_batches(
 
 
 def name_of_batch(batch: Sequence[Utterance]) -> str:
-    return f"{len(batch)} utterances, '{batch[0].utt_id}' the first"
+    return f"{counted(len(batch), 'utterance')}, '{batch[0].utt_id}' the first"
 
 
 def audio_duration_s(utterance: Utterance, sample_rate: int) -> float:

@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.atomic import write_bytes
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.reading import read_lines
 from recitative.stage import Mask
 
@@ -219,7 +219,7 @@ class Perplexity:
     def line(self) -> str:
         """``perplexity 18.32 (17.90 without unknown words), 593 words, 104 sentences, 3 unknown, ln P -2026.13``"""
         without = f" ({self.without_unknown:.2f} without unknown words)" if self.unknown else ""
-        counts = f"{self.words} words, {self.sentences} sentences, {self.unknown} unknown"
+        counts = f"{counted(self.words, 'word')}, {counted(self.sentences, 'sentence')}, {self.unknown} unknown"
         return f"perplexity {self.with_unknown:.2f}{without}, {counts}, ln P {self.log_prob:.2f}"
 
 

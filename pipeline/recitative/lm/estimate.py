@@ -23,7 +23,7 @@ import numpy as np
 
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import column_fault, words_of
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.lm.arpa import (
     BEGIN,
     END,
@@ -364,7 +364,7 @@ def best_weights(models: Sequence[LanguageModel], lines: Iterable[str]) -> tuple
 def _check_weights(weights: Sequence[float], models: int) -> None:
     shown = ",".join(f"{weight:g}" for weight in weights)
     if len(weights) != models:
-        raise UsageError(f"weights {shown}: {len(weights)} for {models} models; give one each")
+        raise UsageError(f"weights {shown}: {len(weights)} for {counted(models, 'model')}; give one each")
     if not all(weight > 0 for weight in weights) or not abs(sum(weights) - 1) <= _WEIGHT_TOLERANCE:
         raise UsageError(f"weights {shown} sum to {sum(weights):g}; above 0 and with the sum 1")
 

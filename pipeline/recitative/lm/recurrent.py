@@ -72,7 +72,6 @@ def describe(metadata: ModelMetadata) -> dict[str, str]:
 
 LANGUAGE_MODEL = ModelKind(
     name="language_model",
-    title="language model",
     settings=LanguageModelSettings,
     data=LanguageModelData,
     build="recitative.lm.task:new_language_model",

@@ -14,7 +14,7 @@ from torch import nn
 
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import words_of
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.lm.recurrent import (
     LANGUAGE_MODEL,
     LanguageModelData,
@@ -94,7 +94,7 @@ def prepare(settings: LanguageModelSettings, data: LanguageModelData, run: Train
     if unknown := vocabulary.count_unknown(dev_texts):
         examples = ", ".join(f"'{symbol}'" for symbol, _ in unknown.most_common(5)) + ", ..." * (len(unknown) > 5)
         run.warn(
-            f"{data.dev}: {unknown.total()} {settings.text.unit}s are not in the vocabulary ({examples}) and are "
+            f"{data.dev}: not in the vocabulary: {counted(unknown.total(), settings.text.unit)} ({examples}), "
             "scored as unknown"
         )
     model = new_language_model(settings, vocabulary)

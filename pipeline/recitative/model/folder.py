@@ -76,7 +76,7 @@ def load_model(folder: Path, kind: ModelKind) -> Any:
         if extra.older and not path.exists():
             path = folder / extra.older
         if path.exists():
-            texts[extra.file] = extra.edited(read_text(path, f"the {name} of a {kind.title}", remedy), str(path))
+            texts[extra.file] = extra.edited(read_text(path, f"the {name} of {kind.with_article}", remedy), str(path))
     model = kind.new(settings, kind.parse(texts, lambda file: str(folder / file)))
     weights: nn.Module = getattr(model, kind.weights)
     try:
@@ -107,14 +107,14 @@ def _require_complete(folder: Path, kind: ModelKind, remedy: str) -> None:
         for name in names:
             if not (folder / name).is_file():
                 found = f"has no {name}" if folder.exists() else "does not exist"
-                raise DataError(str(folder), found, f"a {kind.title}'s folder", remedy)
+                raise DataError(str(folder), found, f"{kind.with_article}'s folder", remedy)
 
     recover_folder(folder)
     require(WEIGHTS, SETTINGS)
     verify_checksums(folder)
-    values = read_yaml(folder / SETTINGS, f"a {kind.title}'s settings", remedy)
+    values = read_yaml(folder / SETTINGS, f"{kind.with_article}'s settings", remedy)
     if not isinstance(values, dict) or values.get("kind", RECOGNIZER_NAME) != kind.name:
-        raise DataError(str(folder / SETTINGS), f"is not a {kind.title}'s", f"'kind: {kind.name}'", remedy)
+        raise DataError(str(folder / SETTINGS), f"is not {kind.with_article}'s", f"'kind: {kind.name}'", remedy)
     require(*(extra.file for extra in kind.extras.values() if not extra.optional))
 
 

@@ -42,6 +42,18 @@ from recitative.stage import Array
 from recitative.text.tokens import TokenTable, Vocabulary
 
 SETTINGS = "settings.yaml"
+TITLES = {  # of kinds, by the name in settings and files
+    "recognizer": "recognizer",
+    "classifier": "classifier",
+    "forecaster": "anomaly model",
+    "language_model": "language model",
+    "g2p": "letter-to-sound model",
+    "punctuation": "punctuation model",
+    "music": "music model",
+    "events": "music event model",
+    "sound": "sound model",
+    "spectrogram": "spectrogram model",
+}
 RECOGNIZER_NAME = "recognizer"  # the kind of settings and files of release 0.1 that name none
 
 Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
@@ -130,8 +142,7 @@ class ModelKind:
 
     Code that needs torch or much memory is named as 'module:function' and imported when it is used.
 
-    name:     ``kind`` in settings.yaml, and the kind of an exported file
-    title:    the name in messages, such as 'classifier'
+    name:     ``kind`` in settings.yaml, and the kind of an exported file; ``TITLES`` has its name in messages
     settings: the type of its settings
     data:     the type of the data of a training run
     build:    function: settings, extras by name -> a model with random weights from torch's generator
@@ -151,7 +162,6 @@ class ModelKind:
     """
 
     name: str
-    title: str
     settings: type[Any]
     data: type[TrainingData]
     build: str
@@ -167,6 +177,16 @@ class ModelKind:
     weights: str = "network"
     distributed: bool = False
     saved_by_training: bool = True
+
+    @property
+    def title(self) -> str:
+        """The name in messages: 'classifier'."""
+        return title_of(self.name)
+
+    @property
+    def with_article(self) -> str:
+        """The name in messages: 'a classifier'."""
+        return with_article(self.title)
 
     @property
     def train(self) -> str:
@@ -215,11 +235,13 @@ def imported(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def model_named(name: str) -> str:
-    """A model in errors, by the name of its kind: 'music' -> 'a music model'."""
-    words = name.replace("_", " ")
-    article = "an" if words[0] in "aeiou" else "a"
-    return f"{article} {words}" if words.endswith("model") else f"{article} {words} model"
+def title_of(name: str) -> str:
+    """The name of a kind in messages, also of one that this version does not have."""
+    return TITLES.get(name, f"{name.replace('_', ' ')} model")
+
+
+def with_article(title: str) -> str:
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
 def name_in_settings(folder: Path) -> str:
@@ -234,7 +256,7 @@ def name_in_settings(folder: Path) -> str:
 
 def kind_of_folder(folder: Path, kinds: Sequence[ModelKind]) -> ModelKind:
     """The kind of a model folder. Raises DataError if it is none of these kinds."""
-    titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model's"
+    titles = " or ".join(f"{kind.with_article}'s" for kind in kinds) if len(kinds) < 4 else "a model's"
     recover_folder(folder)
     if not (folder / SETTINGS).is_file():
         found = f"has no {SETTINGS}" if folder.exists() else "does not exist"
@@ -243,7 +265,7 @@ def kind_of_folder(folder: Path, kinds: Sequence[ModelKind]) -> ModelKind:
     for kind in kinds:
         if kind.name == name:
             return kind
-    found = f"is {model_named(name)}'s" if name else f"is not {titles}"
+    found = f"is {with_article(title_of(name))}'s" if name else f"is not {titles}"
     allowed = " or ".join(f"'kind: {kind.name}'" for kind in kinds)
     raise DataError(str(folder / SETTINGS), found, allowed, f"make one with '{kinds[0].train}'")
 
@@ -334,8 +356,8 @@ def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[ModelKind]) 
     for kind in kinds:
         if kind.name == name:
             return kind
-    titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model"
-    found = f"is {model_named(name)}" if name else "is no model"
+    titles = " or ".join(f"{kind.with_article}'s" for kind in kinds) if len(kinds) < 4 else "a model"
+    found = f"is {with_article(title_of(name))}" if name else "is no model"
     raise DataError(where, found, f"{titles} file", MAKE_ONE)
 
 

@@ -25,6 +25,7 @@ from recitative.model.kind import (
     kind_in,
     read_entries,
     split_metadata,
+    with_article,
 )
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array, Padded, State
@@ -214,7 +215,7 @@ def open_session(content: Path | bytes, where: str, kind: str, threads: int) -> 
     if isinstance(content, Path):
         if not content.is_file():
             found = "is a folder" if content.is_dir() else "does not exist"
-            raise DataError(where, found, f"a {kind}", MAKE_ONE)
+            raise DataError(where, found, with_article(kind), MAKE_ONE)
         content = read_content(content, where, kind)
     graph, metadata = _split(content, where, kind)
     del content  # a file may be large
@@ -259,9 +260,9 @@ def read_model(path: Path, kind: ModelKind) -> tuple[bytes, dict[str, str]]:
     where, file = str(path), f"{kind.title}'s file"
     if path.is_dir():
         remedy = f"export it first: 'recitative export {path} --output model.onnx'"
-        raise DataError(where, "is a folder", f"a {file}", remedy)
+        raise DataError(where, "is a folder", with_article(file), remedy)
     if not path.is_file():
-        raise DataError(where, "does not exist", f"a {file}", MAKE_ONE)
+        raise DataError(where, "does not exist", with_article(file), MAKE_ONE)
     content = read_content(path, where, file)
     _, metadata = _split(content, where, file)
     kind_in(metadata, where, [kind])

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from recitative import pretrained
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, counted
 from recitative.music.abc import read_abc
 from recitative.music.frames import Conditioning, EventVocabulary, MaskedCode, as_sets
 from recitative.music.midi import MIDI_SUFFIXES, read_midi
@@ -116,7 +116,7 @@ def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
         tokens = code.tokens(pitches)
     except ValueError as error:
         text = str(error).removeprefix(f"{piece.name}: ")
-        allowed = f"{code.voices} voices from {code.lowest} to {code.highest}"
+        allowed = f"{counted(code.voices, 'voice')} from {code.lowest} to {code.highest}"
         raise DataError(piece.name, text, allowed, "leave it out, or change the settings frames") from None
     tonic = settings.pieces.key if settings.pieces.key >= 0 else key_of(pitches)[0]
     return Frames(piece.name, tokens, tonic)

@@ -389,6 +389,8 @@ def answer(
         events = scorer.events
         if request.notes:
             raise UsageError("notes: a model of events cannot keep notes ahead; use a model of voices")
+        if request.ending != "free":
+            raise UsageError(f"ending '{request.ending}': a model of events ends freely; use a model of voices")
         given = _given_piece(request, events.steps_per_quarter)
         context = given or blank_events(events, "piece", request.tempo or QUARTERS_PER_MINUTE)
         _require_bars(request.bars + context.length / TICKS_PER_STEP / events.bar)
@@ -397,9 +399,10 @@ def answer(
             scorer, context, EventConstraints(key), span, sampling, count=1, seed=seed, on_progress=on_progress
         )
     else:
+        constraints = Constraints(key, request.rests, cadence=request.ending == "cadence")
         (piece,) = compose(
-            scorer, _generation_request(request, scorer.frames), Constraints(key, request.rests), sampling, count=1,
-            seed=seed, on_progress=on_progress,
+            scorer, _generation_request(request, scorer.frames), constraints, sampling, count=1, seed=seed,
+            on_progress=on_progress,
         )  # fmt: skip
     notes = [
         {"start": round(note.start * piece.step_s, 4), "end": round(note.end * piece.step_s, 4), "pitch": note.pitch,

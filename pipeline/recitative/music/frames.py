@@ -27,6 +27,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from recitative.errors import counted
 from recitative.music.piece import HIGHEST, LOWEST, SILENT, Note, Piece, Pitches
 from recitative.stage import Ids, Mask
 from recitative.text.tokens import BLANK, END
@@ -366,7 +367,7 @@ def as_sets(pitches: Pitches, voices: int) -> Pitches:
     rows = [sorted({int(p) for p in frame if p != SILENT}, reverse=True) for frame in pitches]
     most = max(map(len, rows), default=0)
     if most > voices:
-        raise ValueError(f"a frame has {most} notes, more than {voices}")
+        raise ValueError(f"a frame has {counted(most, 'note')}, more than {voices}")
     return np.array([row + [SILENT] * (voices - len(row)) for row in rows], np.int16).reshape(len(rows), voices)
 
 
@@ -566,7 +567,7 @@ class EventVocabulary:
         ``composer.fit_to_events``.
         """
         if piece.steps_per_quarter != self.steps_per_quarter:
-            found = f"{piece.steps_per_quarter} steps per quarter; {self.steps_per_quarter}"
+            found = f"{counted(piece.steps_per_quarter, 'step')} per quarter; {self.steps_per_quarter}"
             raise ValueError(f"{piece.name}: {found}; change it with at_resolution")
         if piece.length < max((note.end for note in piece.notes), default=0):
             raise ValueError(f"{piece.name}: a note ends after the piece")
@@ -584,8 +585,8 @@ class EventVocabulary:
                 pitch = note.pitch
                 events += [Event(Kind.NOTE, note.pitch), Event(Kind.LENGTH, note.length)]
                 if time < 0 or any(event not in self.ids for event in events[-3:]):
-                    limits = f"pitches {self.lowest} to {self.highest}, {self.longest_length} steps"
-                    limits = f"{limits}, {self.voices} voices"
+                    limits = f"pitches {self.lowest} to {self.highest}, {counted(self.longest_length, 'step')}"
+                    limits = f"{limits}, {counted(self.voices, 'voice')}"
                     raise ValueError(f"{piece.name}: {note} is beyond the vocabulary: {limits}")
         events += self._shifts(piece.length - time)
         return [self.ids[event] for event in events]

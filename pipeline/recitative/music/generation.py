@@ -20,7 +20,7 @@ from recitative.lm.recurrent import Sampling, categorical, distribution
 from recitative.music.composer import EventScorer, OnProgress, Scorer, read_contexts
 from recitative.music.frames import Conditioning, Event, FrameCode, GrammarState, Kind, MaskedCode
 from recitative.music.piece import SILENT, Key, Piece, Pitches, key_name, key_of, likeliest_keys, tonic_of
-from recitative.music.settings import Constraints, EventSettings, FrameSettings, GenerationRequest
+from recitative.music.settings import MIN_CADENCE_VOICES, Constraints, EventSettings, FrameSettings, GenerationRequest
 from recitative.stage import Array, Ids, Mask, Padded
 from recitative.text.tokens import END
 
@@ -32,7 +32,6 @@ ANNEALED = 0.7  # share of the Gibbs steps after which blocks are single notes: 
 # quarter note, the second to the end.
 
 _ROOT, _THIRD, _FIFTH, _SEVENTH = 7, 11, 2, 5  # of the dominant, in semitones above the tonic
-MIN_VOICES = 3
 _LIKELY_KEYS = 4  # of a melody
 
 
@@ -117,19 +116,19 @@ def place_cadence(request: GenerationRequest, constraints: Constraints, settings
     Raises UsageError for a model of fewer than three voices, DataError for given notes that do not fit.
     """
     name, steps, notation = request.given.name, len(request.free), request.given.notation
-    if settings.sets or settings.voices < MIN_VOICES:
-        raise UsageError(f"a cadence requires a model of at least {MIN_VOICES} voices")
+    if settings.sets or settings.voices < MIN_CADENCE_VOICES:
+        raise UsageError(f"a cadence requires a model of at least {MIN_CADENCE_VOICES} voices")
     if not request.free[-1].any():
         raise UsageError(f"{name}: the end of the piece is given, so no cadence can be written there")
     given: Pitches = np.where(request.free, SILENT, request.context)
     last = max(np.flatnonzero((given != SILENT).any(axis=1)), default=-1)
     quarter, bar = settings.steps_per_quarter, round(notation.bar_quarters * settings.steps_per_quarter)
-    if last >= steps - bar:  # a given voice has the last notes
+    if last >= max(0, steps - bar):  # a given voice has the last notes
         changes = np.flatnonzero((given[1 : last + 1] != given[:last]).any(axis=1)) + 1
         tonic = int(changes[-1]) if len(changes) else 0
         dominant = max([tonic - quarter, *changes[-2:-1].tolist()])
     else:
-        tonic = steps - max(1, bar // 2)
+        tonic = steps - max(1, min(bar, steps) // 2)
         dominant = tonic - quarter
     if dominant < 0:
         raise DataError(

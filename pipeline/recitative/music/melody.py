@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.files import AudioInput, OnWarning, Samples, read_mixed, resample
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.music.midi import mp3_bytes
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 
@@ -69,7 +69,7 @@ class Melody:
 
     def __str__(self) -> str:
         tempo = f"{self.piece.quarters_per_minute:g} quarter notes per minute"
-        return f"{len(self.notes)} notes, {self.key}, {tempo}, tuning {self.tuning_cents:+.0f} cents"
+        return f"{counted(len(self.notes), 'note')}, {self.key}, {tempo}, tuning {self.tuning_cents:+.0f} cents"
 
 
 def transcribe_melody(

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import soundfile
 
 from recitative.atomic import write_bytes
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.music.piece import VELOCITY, VOICES, Notation, Note, Piece, signature_name, velocities
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 
@@ -241,7 +241,7 @@ def midi_bytes(piece: Piece, *, program: int | Sequence[int] = 0, velocity: int 
     ticks_per_quarter = ticks_per_step * piece.steps_per_quarter
     microseconds = round(_MICROSECONDS_PER_MINUTE / piece.quarters_per_minute)
     if ticks_per_quarter > 0x7FFF or not 0 < microseconds <= _SLOWEST:
-        found = f"{piece.steps_per_quarter} steps a quarter at {piece.quarters_per_minute} quarters a minute"
+        found = f"{counted(piece.steps_per_quarter, 'step')} a quarter at {piece.quarters_per_minute} quarters a minute"
         raise ValueError(f"{piece.name}: {found} cannot be written as MIDI")
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_quarter, charset="utf-8")
     notation = piece.notation

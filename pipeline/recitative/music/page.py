@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from recitative.errors import counted
 from recitative.music.melody import HOP, HOP_S, SAMPLE_RATE, Melody
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece, key_name, tonic_of
 from recitative.music.statistics import CHORDS, NO_RANGE, OTHER, Copy, Statistics, distances
@@ -163,7 +164,10 @@ def piano_roll(piece: Piece, *, given: Collection[Note] | None = None, quarters_
         note, width = box.note, box.width - min(1.2, box.width / 4)  # leaves a gap between repeated notes
         drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, note in outlined)
         quarters = note.length / piece.steps_per_quarter
-        add_tooltip(drawn, f"{pitch_name(note.pitch)}, {quarters:.3g} quarters, {note.start * piece.step_s:.2f} s")
+        add_tooltip(
+            drawn,
+            f"{pitch_name(note.pitch)}, {counted(f'{quarters:.3g}', 'quarter')}, {note.start * piece.step_s:.2f} s",
+        )
     return Playable(figure, systems)
 
 
@@ -316,7 +320,11 @@ def music_page(items: Sequence[Exhibit], *, title: str, about: str = "", compari
 def _piece(item: Exhibit) -> dict[str, Any]:
     piece = item.piece
     name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
-    facts = [f"{piece.seconds:.0f} s", f"{len(piece.notes)} notes", f"{piece.quarters_per_minute:g} quarters a minute"]
+    facts = [
+        f"{piece.seconds:.0f} s",
+        counted(len(piece.notes), "note"),
+        f"{piece.quarters_per_minute:g} quarters a minute",
+    ]
     if (fifths := piece.notation.fifths) is not None:
         facts.append(key_name(tonic_of(fifths, piece.notation.minor), piece.notation.minor))
     kinds = {b"RIFF": "audio/wav", b"OggS": "audio/ogg"}
@@ -357,7 +365,7 @@ def _compared(comparison: Comparison) -> dict[str, Any]:
     apart = distances(generated, corpus)
     distance = f"total variation distance from {corpus_name}"
     tiles = [
-        (str(generated.pieces), "pieces", f"{float(generated.quarters):g} quarters"),
+        (str(generated.pieces), "pieces", counted(f"{float(generated.quarters):g}", "quarter")),
         (_number(apart.pitch_classes), "pitch classes", distance),
         (_number(apart.intervals), "melodic intervals", distance),
         (_number(apart.note_lengths), "note lengths", distance),
@@ -368,7 +376,7 @@ def _compared(comparison: Comparison) -> dict[str, Any]:
         place = (copy.name, copy.start, f"{copy.transposition:+d}") if copy.length else (DASH, DASH, DASH)
         copies.append((name, (copy.length, *place)))
     if copies:
-        tiles.append((f"{copies[0][1][0]} steps", "longest copy", f"in any piece of {corpus_name}"))
+        tiles.append((counted(copies[0][1][0], "step"), "longest copy", f"in any piece of {corpus_name}"))
     figures = charts(generated, corpus, ("generated", corpus_name))
     return {"tiles": tiles, "corpus_name": corpus_name, "statistics": rows, "copies": copies, "charts": figures}
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recitative.errors import UsageError
+from recitative.errors import UsageError, counted
 
 SILENT = -1  # in a grid
 LOWEST, HIGHEST = 0, 127  # MIDI pitches; 60 is middle C
@@ -261,7 +261,7 @@ def separated(piece: Piece, voices: int) -> Piece:
     notes. Raises ValueError for fewer than one voice.
     """
     if voices < 1:
-        raise ValueError(f"{piece.name}: {voices} voices; at least 1")
+        raise ValueError(f"{piece.name}: {counted(voices, 'voice')}; at least 1")
     pitches = [note.pitch for note in piece.notes] or [0]
     last = [float(np.quantile(pitches, 1 - (voice + 0.5) / voices)) for voice in range(voices)]  # initial pitches
     ends = [0] * voices

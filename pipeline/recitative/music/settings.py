@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import RecurrentSettings, Section, TokenTrainSettings, TrainingData
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.lm.recurrent import NetworkSettings
 from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, ModelMetadata, Signature, token_graph
 from recitative.music.frames import EventVocabulary, FrameCode, as_sets
@@ -50,7 +50,9 @@ def _check_pitches(settings: PitchSettings) -> PitchSettings:
     if lowest > highest:
         raise ValueError(f"lowest={lowest} must be at most highest={highest}")
     if ranges and len(ranges) != settings.voices:
-        raise ValueError(f"ranges has {len(ranges)} entries for {settings.voices} voices")
+        raise ValueError(
+            f"ranges has {counted(len(ranges), 'entry', 'entries')} for {counted(settings.voices, 'voice')}"
+        )
     if any(not lowest <= low <= high <= highest for low, high in ranges):
         raise ValueError(f"ranges={ranges} must be [low, high] from {lowest} to {highest}")
     return settings
@@ -196,6 +198,10 @@ class KeptNote(BaseModel, extra="forbid"):
     voice: int = Field(0, ge=0, le=15)
 
 
+Ending = Literal["free", "cadence"]
+MIN_CADENCE_VOICES = 3
+
+
 class MusicRequest(BaseModel, extra="forbid"):
     """A request to a server. The options of ``recitative generate music``, all optional."""
 
@@ -209,6 +215,7 @@ class MusicRequest(BaseModel, extra="forbid"):
     tempo: float = Field(0, description="Quarter notes per minute. 0: that of the midi, of a new piece 100.")
     key: str = Field("", max_length=16, description="Use only notes of this key, such as G, Bb or F#m.")
     rests: bool = Field(False, description="New notes may leave rests.")
+    ending: Ending = Field("free", description="cadence: the piece ends with an authentic cadence, V-I.")
     voice: str = Field("1", max_length=16, description="harmonize: the voice that the midi has, such as soprano.")
     voices: str = Field(
         "",
@@ -260,6 +267,7 @@ def _about(scorer: MusicScorer) -> dict[str, Any]:
     return {
         "streams": False,
         "modes": modes,
+        "endings": ["free"] if frames.sets or frames.voices < MIN_CADENCE_VOICES else ["free", "cadence"],
         "voices": frames.voices,
         "lowest": frames.lowest,
         "highest": frames.highest,
@@ -269,7 +277,7 @@ def _about(scorer: MusicScorer) -> dict[str, Any]:
 def _about_events(scorer: EventScorer) -> dict[str, Any]:
     events = scorer.events
     pitches = {"lowest": events.lowest, "highest": events.highest}
-    return {"streams": False, "modes": ["continue"], "voices": events.voices} | pitches
+    return {"streams": False, "modes": ["continue"], "endings": ["free"], "voices": events.voices} | pitches
 
 
 def _suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
@@ -286,7 +294,6 @@ def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest, check: Cal
 
 MUSIC = ModelKind(
     name="music",
-    title="music model",
     settings=MusicSettings,
     data=MusicData,
     build="recitative.music.task:new_music_model",
@@ -305,13 +312,12 @@ def describe_events(metadata: ModelMetadata) -> dict[str, str]:
     grid = f"{events.steps_per_quarter} steps a quarter note"
     return {
         "kind": "music, as events",
-        "notes": f"{events.voices} voices, {events.lowest} to {events.highest}, {grid}",
+        "notes": f"{counted(events.voices, 'voice')}, {events.lowest} to {events.highest}, {grid}",
     }
 
 
 EVENTS = ModelKind(
     name="events",
-    title="music event model",
     settings=EventsSettings,
     data=MusicData,
     build="recitative.music.task:new_events_model",
@@ -455,10 +461,10 @@ def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
     Raises ValueError for a piece that is not in ticks, DataError for one that does not fit the model.
     """
     if piece.steps_per_quarter != settings.steps_per_quarter * TICKS_PER_STEP:
-        raise ValueError(f"{piece.name}: {piece.steps_per_quarter} steps per quarter, not in ticks")
+        raise ValueError(f"{piece.name}: {counted(piece.steps_per_quarter, 'step')} per quarter, not in ticks")
     if piece.voices > settings.voices and not settings.sets:
         allowed = f"at most {settings.voices}"
-        raise DataError(piece.name, f"has {piece.voices} voices", allowed, "leave some out")
+        raise DataError(piece.name, f"has {counted(piece.voices, 'voice')}", allowed, "leave some out")
     voices = max(piece.voices, settings.voices)
     whole = replace(piece, length=-(-piece.length // TICKS_PER_STEP) * TICKS_PER_STEP)
     by_step = to_grid(whole, voices).pitches.reshape(-1, TICKS_PER_STEP, voices)
@@ -468,7 +474,7 @@ def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
         try:
             pitches = as_sets(pitches, settings.voices)
         except ValueError as error:
-            allowed = f"at most {settings.voices} notes at a time"
+            allowed = f"at most {counted(settings.voices, 'note')} at a time"
             raise DataError(piece.name, str(error), allowed, "leave some out") from None
     sounding = pitches[pitches != SILENT]
     outside = sounding[(sounding < settings.lowest) | (sounding > settings.highest)]
@@ -483,7 +489,9 @@ def _given_on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
     """``on_grid``. Raises DataError also for a piece that is too long."""
     pitches = on_grid(piece, settings)
     if len(pitches) > MAX_BARS * settings.bar:
-        raise DataError(piece.name, f"has {len(pitches) // settings.bar} bars", f"at most {MAX_BARS}", "shorten it")
+        raise DataError(
+            piece.name, f"has {counted(len(pitches) // settings.bar, 'bar')}", f"at most {MAX_BARS}", "shorten it"
+        )
     return pitches
 
 

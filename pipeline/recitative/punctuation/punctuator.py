@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from recitative.config import ForwardRecurrentSettings, Section, TextTrainSettings, TrainingData
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.model.kind import LENGTHS, VOCABULARY, ModelKind, ModelMetadata, Signature
 from recitative.reading import read_text
 from recitative.stage import Array, Ids, Padded, Stage
@@ -75,7 +75,7 @@ def describe(metadata: ModelMetadata) -> dict[str, str]:
     return {
         "kind": "punctuation model",
         "words": f"{len(metadata.extras['vocabulary'])}",
-        "latency": f"{metadata.settings.model.lookahead_words} words of look-ahead",
+        "latency": f"{counted(metadata.settings.model.lookahead_words, 'word')} of look-ahead",
     }
 
 
@@ -87,7 +87,6 @@ def _graphs(_settings: PunctuationSettings, _extras: Mapping[str, Any]) -> Mappi
 
 PUNCTUATION = ModelKind(
     name="punctuation",
-    title="punctuation model",
     settings=PunctuationSettings,
     data=PunctuationData,
     build="recitative.punctuation.task:new_punctuation_model",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import FeatureSettings
+from recitative.errors import counted
 from recitative.features.frontend import FeatureExtractor
 from recitative.report.figure import (
     BLACK,
@@ -251,7 +252,9 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], description: str) -> Fig
             axes.bar(middle, low, width, color=blue), below.bar(middle, height, width, color=blue),
             axes.bar(middle, high - low, width, low, color=(gap, 0.35), edgecolor=gap),
         ]  # fmt: skip
-        said = f"mean confidence {one.mean_confidence:.3f}, accuracy {one.accuracy:.3f}, {one.count} recordings"
+        said = (
+            f"mean confidence {one.mean_confidence:.3f}, accuracy {one.accuracy:.3f}, {counted(one.count, 'recording')}"
+        )
         for (bar,) in parts:
             add_tooltip(bar, said)
         below.annotate(str(one.count), (middle, height), (0, 2), textcoords="offset points", ha="center")
@@ -292,7 +295,7 @@ def det_curve(
     if keywords:
         axes.plot([], [], color=LIGHT["strong-rule"], linewidth=1, label="each keyword")
     if chosen:
-        said = f"{chosen[0]:.3g} false alarms per hour, {100 * chosen[1]:.3g} % missed"
+        said = f"{counted(f'{chosen[0]:.3g}', 'false alarm')} per hour, {100 * chosen[1]:.3g} % missed"
         dot = axes.plot(
             *_deviates([chosen]), "o", color=LIGHT["series-2"], markersize=9, label="all, thresholds in use"
         )
@@ -474,7 +477,7 @@ def anomaly_figure(
     scores: (P, 2), seconds and nats per dimension. segments: start and end in seconds, and score. levels: (C, T),
     highest channel first. onsets: (T,) onset strength in dB, None = not shown
     """
-    description = f"{title}: {len(segments)} anomalous segments in {duration_s:.0f} seconds"
+    description = f"{title}: {counted(len(segments), 'anomalous segment')} in {counted(f'{duration_s:.0f}', 'second')}"
     figure = new_figure(900, 340 if onsets is None else 440, description)
     curve, *others, image = figure.subplots(2 if onsets is None else 3, sharex=True)
     times = np.linspace(0, duration_s, 0 if onsets is None else len(onsets))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.reading import checked, read_json_lines
 from recitative.score.results import Measurement, ResultRow, rows_of
 from recitative.score.wer import Pair, align
@@ -83,7 +83,7 @@ class Confusions:
         return [
             Measurement.of_share("accuracy", self.correct, self.total),
             Measurement("% unweighted average recall", round(100 * self.unweighted_average_recall, 4),
-                     f"{len(self.recalls)} classes"),
+                     counted(len(self.recalls), 'class', "classes")),
         ]  # fmt: skip
 
     def table(self) -> str:
@@ -328,7 +328,7 @@ def correctness(correct: Array, n: int) -> Array:
     if n == 0:
         raise DataError("confidences", "have no words", "at least one", "score hypotheses that have words")
     if len(correct) != n:
-        found = f"{n} words, but {len(correct)} marks of right or wrong"
+        found = f"{counted(n, 'word')}, but {counted(len(correct), 'mark')} of right or wrong"
         raise DataError("confidences", found, "one for each word", "")
     return np.asarray(correct, bool)
 
@@ -355,18 +355,20 @@ class WordQuality:
     def rows(self, origin: ResultRow) -> list[ResultRow]:
         """Result rows; all other fields are those of ``origin``."""
         measured = [
-            Measurement("ECE", round(self.ece, 4), f"{self.words} words"),
-            Measurement("NCE", round(self.nce, 4), f"{self.words} words"),
+            Measurement("ECE", round(self.ece, 4), counted(self.words, "word")),
+            Measurement("NCE", round(self.nce, 4), counted(self.words, "word")),
         ]
         if self.time_error_ms is not None:
-            measured.append(Measurement("word times, ms", round(self.time_error_ms, 1), f"{self.timed} words"))
+            measured.append(Measurement("word times, ms", round(self.time_error_ms, 1), counted(self.timed, "word")))
         return rows_of(measured, origin)
 
     def summary(self) -> str:
         """Lines for the terminal."""
         lines = [f"confidence: ECE {self.ece:.4f}, NCE {self.nce:.3f}, {self.right} of {self.words} words right"]
         if self.time_error_ms is not None:
-            lines.append(f"word times: median error {self.time_error_ms:.0f} ms over {self.timed} words, both ends")
+            lines.append(
+                f"word times: median error {self.time_error_ms:.0f} ms over {counted(self.timed, 'word')}, both ends"
+            )
         return "\n".join(lines)
 
 

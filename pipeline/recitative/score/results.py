@@ -17,6 +17,7 @@ from pathlib import Path
 
 from recitative.atomic import waiting_for, write_text
 from recitative.data.parallel import available_cores
+from recitative.errors import counted
 from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"
@@ -155,7 +156,7 @@ def rows_of(measured: Sequence[Measurement], origin: ResultRow) -> list[ResultRo
 def describe_machine() -> str:
     """CPU and the number of cores this process may use: ``Intel Xeon Platinum 8481C, 2 cores``."""
     cores = available_cores()
-    return f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
+    return f"{_cpu_name()}, {counted(cores, 'core')}"
 
 
 def _cpu_name() -> str:

@@ -32,7 +32,7 @@ from recitative import __version__
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import AudioBlocks
-from recitative.errors import RecitativeError, RunError, UsageError, printable
+from recitative.errors import RecitativeError, RunError, UsageError, counted, printable
 from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
@@ -121,7 +121,7 @@ class Server:
         if self.draining:
             return "the server is shutting down; connect again"
         if self.live >= self.limits.streams:
-            return f"{self.limits.streams} streams are live; try again later"
+            return f"the limit of {counted(self.limits.streams, 'live stream')} is reached; try again later"
         return ""
 
     def unready(self) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from recitative.asr.transcript import Final, Partial, text_of
-from recitative.errors import RecitativeError, UsageError
+from recitative.errors import RecitativeError, UsageError, counted
 from recitative.model.stream import document
 from recitative.serve.access import Limits, log_refusal
 from recitative.serve.models import RAW_TEXT, StreamOptions
@@ -64,7 +64,7 @@ class Conversation(ABC):
             return False
         content = message.get("bytes") or message.get("text") or b""
         if len(content) > 1024 * self.limits.message_kb:
-            raise UsageError(f"a message has {len(content)} bytes: at most {1024 * self.limits.message_kb}")
+            raise UsageError(f"a message has {counted(len(content), 'byte')}: at most {1024 * self.limits.message_kb}")
         if isinstance(content, str):
             return await self._handle_command(_parse(content))
         if problem := _other_than_samples(content, is_first=not self.stream.has_begun):

@@ -59,7 +59,7 @@ class ServedModel:
         """runner: the result of ``kind.run``. Raises UsageError for a kind or a model that cannot be served."""
         if kind.endpoint is None:
             titles = ", ".join(f"{kind.title}s" for kind in KINDS if kind.endpoint)
-            raise UsageError(f"--model {name}: is a {kind.title}; models that can be served are {titles}")
+            raise UsageError(f"--model {name}: is {kind.with_article}; models that can be served are {titles}")
         self.name, self.kind, self.runner = name, kind, runner
         self.endpoint: Endpoint = kind.endpoint
         self.about = self.endpoint.about(runner)
@@ -114,7 +114,7 @@ class ServedModel:
         """The same network with hot words or a grammar; cached as ``recognizer``."""
         network = self.runner.network if isinstance(self.runner, Recognizer) else None
         if not isinstance(network, Transcriber):
-            raise UsageError(f"hot words and phrases are for recognizers; {self.name!r} is a {self.kind.title}")
+            raise UsageError(f"hot words and phrases are for recognizers; {self.name!r} is {self.kind.with_article}")
         decoding = network.options
         if options.hotwords:
             weight = network.settings.decode.hot_word_weight
@@ -159,7 +159,7 @@ class Models:
         if model is None:
             raise UsageError(self.unknown(name))
         if model not in able:
-            raise UsageError(f"model {name!r}: is a {model.kind.title}; {those}")
+            raise UsageError(f"model {name!r}: is {model.kind.with_article}; {those}")
         return model
 
     def unknown(self, name: str) -> str:
@@ -167,7 +167,7 @@ class Models:
 
     def of_path(self, name: str, path: str) -> ServedModel:
         """``find`` for requests to a path."""
-        titles = dict.fromkeys(f"a {kind.title}" for kind in KINDS if kind.endpoint and kind.endpoint.path == path)
+        titles = dict.fromkeys(f"{kind.with_article}" for kind in KINDS if kind.endpoint and kind.endpoint.path == path)
         return self.find(name, lambda model: model.endpoint.path == path, f"{path}, which needs {' or '.join(titles)}")
 
     def of_request(self, request: Any, path: str) -> ServedModel:

@@ -21,7 +21,7 @@ from wyoming.server import AsyncEventHandler
 
 from recitative import __version__
 from recitative.asr.transcript import Final, text_of
-from recitative.errors import RecitativeError, UsageError
+from recitative.errors import RecitativeError, UsageError, counted
 from recitative.serve.access import log_refusal
 from recitative.serve.models import RAW_TEXT, ServedModel
 from recitative.serve.streams import Events, LiveStream, checked_rate
@@ -66,7 +66,7 @@ class BoundedReader(asyncio.StreamReader):
 
     async def readexactly(self, n: int) -> bytes:
         if n > self._most:
-            raise UsageError(f"an event has {n} bytes: at most {self._most}")
+            raise UsageError(f"an event has {counted(n, 'byte')}: at most {self._most}")
         return await self._reader.readexactly(n)
 
 

@@ -34,7 +34,7 @@ from pydantic import Field, model_validator
 
 from recitative.audio.files import Samples
 from recitative.config import BestEpochTrainSettings, FeatureSettings, ForwardRecurrentSettings, Section
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, UsageError, counted
 from recitative.features.frontend import SAMPLE_SCALE, FeatureExtractor, highest_hz, mel_of
 from recitative.stage import Array
 
@@ -351,7 +351,7 @@ def mel_frames(samples: Array, extractor: FeatureExtractor, where: str = "record
     frames = extractor.compute(samples)
     if not len(frames):
         shortest = f"{extractor.settings.frame_length_ms:g} ms or more"
-        raise DataError(where, f"has {len(samples)} samples, less than one frame", shortest, "leave it out")
+        raise DataError(where, f"has {counted(len(samples), 'sample')}, less than one frame", shortest, "leave it out")
     return frames
 
 

@@ -319,7 +319,6 @@ LABELS = Extra("labels.json", lambda labels: json.dumps(asdict(labels), indent=1
 
 SOUND = ModelKind(
     name="sound",
-    title="sound model",
     settings=WaveSettings,
     data=RecordingsData,
     build="recitative.sound.task:new_wave_model",
@@ -334,7 +333,6 @@ SOUND = ModelKind(
 
 SPECTROGRAM = ModelKind(
     name="spectrogram",
-    title="spectrogram model",
     settings=SpectrogramSettings,
     data=RecordingsData,
     build="recitative.sound.task:new_spectrogram_model",

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from recitative.errors import counted
+
 APOSTROPHES = "'`´ʼ‘’‛′＇"
 """Characters typed as an apostrophe; between two letters each becomes the first."""
 
@@ -65,7 +67,7 @@ class NormalizationReport:
         changes = ", ".join(f"{kind} in {count}" for kind, count in self.changed.items() if count)
         marks = " ".join(f"{mark} {count}" for mark, count in list(self.removed.items())[:10])
         summary = changes or "nothing to change"
-        lines = [f"text: {self.texts} transcripts; {summary}" + (f" ({marks})" if marks else "")]
+        lines = [f"text: {counted(self.texts, 'transcript')}; {summary}" + (f" ({marks})" if marks else "")]
         if any(mark in self.removed for mark in BRACKETS):
             lines.append("warning: text: brackets were removed and their words kept; remove words that are not spoken")
         for why in dict.fromkeys(unusual.why for unusual in self.unusual.values()):
@@ -73,7 +75,7 @@ class NormalizationReport:
             shown = " ".join(list(signs)[:20])
             count = sum(unusual.count for unusual in signs.values())
             first = min(unusual.first for unusual in signs.values())
-            lines.append(f"warning: text: {shown} stay in the text ({count} times, first in {first}): {why}")
+            lines.append(f"warning: text: {shown} stay in the text ({counted(count, 'time')}, first in {first}): {why}")
         return lines
 
 

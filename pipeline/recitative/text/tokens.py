@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from recitative.atomic import write_text
-from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.errors import DataError, Problem, UsageError, counted, raise_all
 from recitative.reading import LARGEST_SETTINGS, read_text
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # sentencepiece's symbol for the space before a word
@@ -83,7 +83,7 @@ def learn_pieces(texts: Iterable[str], size: int) -> dict[str, float]:
         raise DataError("transcripts", f"have '{WORD_START}', the symbol for the start of a word", "", "remove it")
     characters = {sign for text in sentences for sign in text} | {" "}
     if len(characters) > size:
-        found = f"have {len(characters)} characters, including the space"
+        found = f"have {counted(len(characters), 'character')}, including the space"
         raise DataError(
             "transcripts", found, f"at most {size}, the number of pieces", "choose more pieces, or normalize the texts"
         )

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from recitative.config import AudioTaskSettings, FeatureSettings
 from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance
-from recitative.errors import DataError
+from recitative.errors import DataError, counted
 from recitative.features.augment import AugmentedFeatures
 from recitative.features.extraction import CmvnStats, accumulate, read_utterance
 from recitative.features.frontend import FeatureExtractor
@@ -355,6 +355,6 @@ def set_normalization(network: Chain, stats: CmvnStats, where: str) -> None:
     normalize = normalization_of(network)
     if stats.dim != len(normalize.mean):
         allowed = f"{len(normalize.mean)}, as the features of these settings"
-        raise DataError(where, f"holds {stats.dim} channels", allowed, "run 'recitative cmvn' again")
+        raise DataError(where, f"holds {counted(stats.dim, 'channel')}", allowed, "run 'recitative cmvn' again")
     normalize.mean.copy_(torch.from_numpy(stats.mean))
     normalize.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))

@@ -19,7 +19,7 @@ from recitative import __version__
 from recitative.atomic import one_writer, update_text
 from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree, with_older_names
 from recitative.data.parallel import available_cores
-from recitative.errors import DataError, Problem, RecitativeError, UsageError, printable
+from recitative.errors import DataError, Problem, RecitativeError, UsageError, counted, printable
 from recitative.model.folder import load_weights, save_model
 from recitative.model.kind import ModelKind, imported
 from recitative.reading import parsed_json
@@ -49,7 +49,8 @@ class TrainedModel:
     def __str__(self) -> str:
         """One line for the user."""
         progress = self.progress
-        line = f"{self.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s"
+        steps = f"{counted(progress.epoch, 'epoch')}, {counted(progress.step, 'step')}"
+        line = f"{self.folder}: {steps} in {progress.seconds:.0f} s"
         if progress.padded_s:
             padding = 1 - progress.audio_s / progress.padded_s
             line += f", {progress.skipped} skipped; waited {progress.wait_s:.1f} s for data, {padding:.1%} padding"
@@ -121,7 +122,7 @@ def train_model(
     for name in loggers:
         import_module(name)  # so that a missing package is told before the data is read
     if num_ranks() > 1 and not kind.distributed:
-        raise UsageError(f"a {kind.title} is trained by one worker; run it without torchrun")
+        raise UsageError(f"{kind.with_article} is trained by one worker; run it without torchrun")
     device = choose_device(train)
     with join_ranks(device) as context, ExitStack() as held:
         run = TrainingRun(folder, data, device, context, Console(quiet=quiet or not context.is_first))

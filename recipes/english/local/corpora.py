@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.data.sources import Entry, read_table
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, counted
 from recitative.reading import read_text
 
 SETS = ("train", "dev", "test", "unlabeled")
@@ -81,7 +81,10 @@ def _read_librispeech(root: Path, parts: list[Path]) -> Corpus:
         if name:
             sets[name] += entries
         else:
-            notes.append(f"{part}: {len(entries)} utterances left out; only dev-clean and test-clean are used to score")
+            notes.append(
+                f"{part}: {counted(len(entries), 'utterance')} left out; "
+                "only dev-clean and test-clean are used to score"
+            )
     return Corpus(root, sets, tuple(notes))
 
 

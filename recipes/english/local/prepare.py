@@ -24,7 +24,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.importing import ImportOptions, import_corpus
 from recitative.data.parallel import available_cores
 from recitative.data.sources import Entry, Source
-from recitative.errors import DataError, Problem, RecitativeError
+from recitative.errors import DataError, Problem, RecitativeError, counted
 from recitative.reading import read_text
 from recitative.terminal import progress_bar
 from recitative.text.normalize import normalize
@@ -61,7 +61,7 @@ def gather(corpora: Sequence[Corpus]) -> dict[str, list[Entry]]:
         for name, entries in corpus.sets.items():
             if name in ("dev", "test") and sets[name] and entries:
                 print(
-                    f"{corpus.root}: {len(entries)} utterances of {name} left out: another folder has it",
+                    f"{corpus.root}: {counted(len(entries), 'utterance')} of {name} left out: another folder has it",
                     file=sys.stderr,
                 )
             else:
@@ -84,7 +84,9 @@ def leave_out(train: Sequence[Entry], path: Path) -> list[Entry]:
         if reason := reasons.get(entry.name):
             found[reason] = found.get(reason, 0) + 1
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.items()))
-    print(f"{path}: {sum(found.values())} utterances of train left out ({counts or 'none'})", file=sys.stderr)
+    print(
+        f"{path}: {counted(sum(found.values()), 'utterance')} of train left out ({counts or 'none'})", file=sys.stderr
+    )
     return [entry for entry in train if entry.name not in reasons]
 
 

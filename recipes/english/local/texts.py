@@ -29,7 +29,7 @@ from numbers_as_words import spoken
 
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, RecitativeError
+from recitative.errors import DataError, RecitativeError, counted
 from recitative.lm.arpa import UNKNOWN
 from recitative.terminal import track
 from recitative.text.normalize import normalize
@@ -122,7 +122,7 @@ def read_books(books: Sequence[Path], held_out: set[tuple[str, ...]]) -> tuple[l
         counts.foreign += foreign
         counts.shared += shared
         if shared >= SAME_BOOK:
-            counts.books += (f"{path.name} ({shared} sentences shared)",)
+            counts.books += (f"{path.name} ({counted(shared, 'sentence')} shared)",)
             counts.of_books += len(clean)
             continue
         for sentence in clean:
@@ -187,9 +187,10 @@ def tell(counts: Counts, books: int, own: int, words: int, unknown: float, outpu
     )
     print(f"left out: {counts.shared} sentences that share {ROW} consecutive words with dev or test", file=sys.stderr)
     whole = "; ".join(counts.books) or "none"
-    print(f"left out: books with {counts.of_books} further sentences: {whole}", file=sys.stderr)
+    print(f"left out: books with {counted(counts.of_books, 'further sentence')}: {whole}", file=sys.stderr)
     print(f"left out: {own} training transcripts that share words with dev or test", file=sys.stderr)
-    print(f"left out: {counts.repeated} repeated sentences, {counts.foreign} with other characters", file=sys.stderr)
+    repeated = counted(counts.repeated, "repeated sentence")
+    print(f"left out: {repeated}, {counts.foreign} with other characters", file=sys.stderr)
     print(f"vocabulary: {words} words; {unknown:.2%} of the books' words are unknown", file=sys.stderr)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recitative.data import select
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, RecitativeError
+from recitative.errors import DataError, RecitativeError, counted
 
 MOST = 2.0  # a set of whole speakers may exceed the requested size by this factor
 SETS = ("train", "dev", "test")
@@ -43,7 +43,7 @@ def divide(source: Path, output: Path, part: float, seed: int) -> None:
     """Write output/{train,dev,test}. Raises DataError for fewer than three utterances."""
     directory = DataDirectory.read(source)
     if len(directory.utterances) < len(SETS):
-        found = f"has {len(directory.utterances)} utterances"
+        found = f"has {counted(len(directory.utterances), 'utterance')}"
         raise DataError(str(source), found, "at least three, one for each set", "add recordings")
     parts = by_speaker(directory, part, seed)
     if parts is None:
@@ -53,7 +53,9 @@ def divide(source: Path, output: Path, part: float, seed: int) -> None:
         print(f"warning: {why}; split by utterance: the error rate will be that of known voices", file=sys.stderr)
     for name, one in parts.items():
         one.write(output / name)
-        print(f"{output / name}: {len(one.utterances)} utterances, {len(one.by_speaker)} speakers")
+        print(
+            f"{output / name}: {counted(len(one.utterances), 'utterance')}, {counted(len(one.by_speaker), 'speaker')}"
+        )
 
 
 def by_speaker(directory: DataDirectory, part: float, seed: int) -> Parts | None:

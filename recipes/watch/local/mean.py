@@ -17,7 +17,7 @@ from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement
 
-SCORES = ("ratio", "surprise", "gaussian", "mean")
+SCORES = ("ratio", "nll", "gaussian", "mean")
 
 
 def main() -> None:

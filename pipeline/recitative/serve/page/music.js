@@ -22,6 +22,7 @@ export function offerMusic(models) {
   const authors = composers.filter((model) => model.modes.includes(newMode()));
   $("composer").replaceChildren(...authors.map(({ id }) => make("option", {}, id)));
   $("composers").hidden = authors.length < 2;
+  $("endings").hidden = $("about-ending").hidden = !composers.some((model) => model.endings.includes("cadence"));
 }
 
 // Whether a composer does this: "continue", which also writes new pieces, "harmonize" or "fill".
@@ -51,7 +52,7 @@ function wishes() {
 async function compose(mode, wish = {}, { from = null, given = [], isKept = () => false } = {}) {
   const midi = given.length ? base64Of(midiOf({ ...from.draft, notes: given })) : undefined;
   const model = mode === newMode() ? $("composer").value : undefined;
-  const body = defined({ ...wishes(), ...wish, model, mode, midi });
+  const body = defined({ ...wishes(), ending: $("endings").hidden ? undefined : $("ending").value, ...wish, model, mode, midi });
   const key = body.key && $("key").selectedOptions[0].text, temperature = body.temperature && `temperature ${body.temperature}`;
   tell("");
   busy(new AbortController());
@@ -181,7 +182,7 @@ class Card {
     buttons.rewriteRest.disabled = !kept.length || kept.length === notes.length || Boolean(running);
     buttons.goOn.disabled = buttons.harmonize.disabled = Boolean(running);
     const one = selected.size === 1 ? this.draft.describe([...selected][0]) : `${selected.size} notes selected`;
-    this.status.textContent = some ? one : `${notes.length} notes${kept.length ? `, ${kept.length} kept` : ""}`;
+    this.status.textContent = some ? one : `${notes.length} ${notes.length === 1 ? "note" : "notes"}${kept.length ? `, ${kept.length} kept` : ""}`;
   }
 
   edit(change) {
@@ -212,7 +213,7 @@ class Card {
     const { length, tempo } = this.draft;
     const isSame = (a, b) => a.voice === b.voice && a.pitch === b.pitch && Math.abs(a.start - b.start) < 0.01;
     const isKept = (note) => given.some((one) => isSame(one, note));
-    compose("fill", { bars: length / BEATS_PER_BAR, tempo }, { from: this, given, isKept });
+    compose("fill", { bars: length / BEATS_PER_BAR, tempo, ending: undefined }, { from: this, given, isKept });
   }
 
   // New voices under the highest one.
