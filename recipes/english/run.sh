@@ -30,7 +30,7 @@ dictionary=$(from_caller "$dictionary") && dictionary=${dictionary:-$data/cmudic
 sets=("$data/train" "$data/dev") dev=$data/dev_short lexicon=$data/lexicon.txt students=student
 lm=$data/lm/3gram.ngram lm_lexicon=$data/lm/lexicon.txt search=lexicon
 average_args=(--last) # the moving average at the end of the run
-[[ $models != lstm_crf ]] || average_args=() # the mean of its best epochs
+[[ $models != *_crf ]] || average_args=() # the mean of their best epochs
 
 if stage 1 "prepare" needs "${folders[@]}" makes "$data/train" "$data/dev" "$data/dev_short" \
   "$data/test" "$dictionary" "$exp/g2p/model" "$data/lexicon.txt" "$data/tokens.txt"; then
