@@ -281,7 +281,7 @@ def test_the_less_audio_the_less_may_change() -> None:
     assert frozen == sum(weight.numel() for weight in network.core.layers[0].parameters())
 
 
-def test_language_models_are_mixed_as_the_dev_text_asks() -> None:
+def test_language_models_are_mixed_as_dev_and_transcripts_ask() -> None:
     lines = ["a b", "a c", "b b a"]
     base, own, dev = NgramModel.of(estimate(["c c c", "c a d"], 2).table), ["a b b", "a b"], ["c a d", "a b d"]
     mixed = mix_language_models(base, [lines, own], dev)
@@ -289,9 +289,11 @@ def test_language_models_are_mixed_as_the_dev_text_asks() -> None:
     alone = [*(NgramModel.of(estimate(each, 3).table) for each in (lines, own)), base]
     assert measure(mixed, dev).unknown == 0
     assert all(measure(model, dev).unknown for model in alone)
-    of_base = mix_language_models(base, [own], ["c c c"] * 9)  # of which the own one knows nothing
-    log_probs = [model.score(0, "b")[0] for model in (of_base, alone[1])]
+    of_base = mix_language_models(base, [own[:1]], ["c c c"] * 9)  # of which the own one knows nothing
+    log_probs = [model.score(0, "b")[0] for model in (of_base, NgramModel.of(estimate(own[:1], 3).table))]
     assert log_probs[0] == pytest.approx(log_probs[1] + np.log(MIN_LM_WEIGHT), abs=0.02)
     assert measure(of_base, ["c c c"]).with_unknown == pytest.approx(measure(base, ["c c c"]).with_unknown, rel=0.05)
+    of_own = mix_language_models(base, [["a b b", "a b", "b a"] * 9], ["c c c"])  # the transcripts foretell each other
+    assert of_own.score(0, "b")[0] > np.log(0.3)
     only = mix_language_models(None, [lines], dev)
     assert measure(only, dev) == measure(NgramModel.of(estimate(lines, 3).table), dev)

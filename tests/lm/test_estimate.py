@@ -216,7 +216,8 @@ def test_the_weights_are_those_that_a_search_of_all_finds() -> None:
     probs = probs[:, np.array(list(itertools.chain(*known)))]
     grid = [(i / 50, j / 50, 1 - (i + j) / 50) for i in range(51) for j in range(51 - i)]
     best = max(grid, key=lambda weights: np.log(np.maximum(weights @ probs, 1e-300)).sum())
-    assert best_weights(models, held_out) == pytest.approx(best, abs=0.02)
+    assert best_weights([(models, held_out)]) == pytest.approx(best, abs=0.02)
+    assert best_weights([(models, [line]) for line in held_out]) == pytest.approx(best, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ Mismatches = Literal["stop", "leave-out", "keep"]
 MIN_AUDIO_S = 60.0
 TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at least so many in each
 ENOUGH_WORDS = 300  # of dev, to tune decoding weights; with fewer the best ones are best by chance
-LM_ORDER = 3
+LM_ORDER, LM_FOLDS = 3, 5
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
 
 
@@ -287,12 +287,21 @@ def _with_language(
 
 
 def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], dev: Sequence[str]) -> NgramModel:
-    """An n-gram model of each text, interpolated with the base's by weights that maximize the likelihood of ``dev``."""
+    """An n-gram model of each text, interpolated with the base's.
+
+    The weights maximize the likelihood of the first text, of the transcripts, and of ``dev``, which alone is too short.
+    Each part of the transcripts is judged by a model of the other parts.
+    """
     tables = [estimate(lines, LM_ORDER).table for lines in own] + ([base.table()] if base else [])
     if len(tables) == 1:
         return NgramModel.of(tables[0])
-    models = [*map(NgramModel.of, tables[: len(own)]), *([base] if base else [])]
-    weights = [max(weight, MIN_LM_WEIGHT) for weight in best_weights(models, dev)]
+    transcripts, *others = [*map(NgramModel.of, tables[: len(own)]), *([base] if base else [])]
+    judged: list[tuple[Sequence[NgramModel], Sequence[str]]] = [([transcripts, *others], dev)]
+    for part in range(LM_FOLDS):
+        rest = [line for number, line in enumerate(own[0]) if number % LM_FOLDS != part]
+        if rest:
+            judged.append(([NgramModel.of(estimate(rest, LM_ORDER).table), *others], own[0][part::LM_FOLDS]))
+    weights = [max(weight, MIN_LM_WEIGHT) for weight in best_weights(judged)]
     return NgramModel.of(interpolate(tables, [weight / sum(weights) for weight in weights]))
 
 

@@ -188,7 +188,7 @@ def train(
         estimates.append(estimate(text.lines, settings.order, extra_words=words, min_counts=settings.min_counts))
     step("weigh")
     models = [NgramModel.of(each.table) for each in estimates] if dev else []
-    weights = settings.weights or (best_weights(models, dev.lines) if dev else (1.0,))
+    weights = settings.weights or (best_weights([(models, dev.lines)]) if dev else (1.0,))
     parts = tuple(
         Component(text.name, each.table, each.discounts, weight, measure(models[number], dev.lines) if dev else None)
         for number, (text, each, weight) in enumerate(zip(texts, estimates, weights, strict=True))
@@ -348,13 +348,14 @@ def interpolate(tables: Sequence[NgramTable], weights: Sequence[float]) -> Ngram
     return NgramTable(union.words, tuple(orders)).with_backoffs()
 
 
-def best_weights(models: Sequence[LanguageModel], lines: Iterable[str]) -> tuple[float, ...]:
+def best_weights(parts: Iterable[tuple[Sequence[LanguageModel], Iterable[str]]]) -> tuple[float, ...]:
     """The weights, one for each model, that maximize the likelihood of some sentences; by expectation maximization.
 
+    parts: models, and sentences for them; the models of all parts have the same weights, as in cross-validation
     Words that no model knows are left out. The likelihood has one maximum only, so the starting point doesn't matter.
     """
-    probs = np.concatenate([_sentence_probs(models, line) for line in lines])  # (T, models)
-    weights, before = np.full(len(models), 1 / len(models)), -np.inf
+    probs = np.concatenate([_sentence_probs(models, line) for models, lines in parts for line in lines])  # (T, models)
+    weights, before = np.full(probs.shape[1], 1 / probs.shape[1]), -np.inf
     while (log_prob := np.log(probs @ weights).mean()) > before + _MIN_GAIN:
         before = log_prob
         weights = (weights * probs / (probs @ weights)[:, None]).mean(axis=0)
