@@ -193,7 +193,8 @@ class Crowd:
             turn = -1 - int(self.rng.integers(len(self.actions)))
 
     def _connect(self, rate: object) -> connect:
-        return connect(f"{self.server.stream_url}?rate={rate}")
+        # A server that computes more slowly than a client sends does not read its pings meanwhile.
+        return connect(f"{self.server.stream_url}?rate={rate}", ping_interval=None)
 
     async def speaks(self, program: Program) -> str:
         played = await play(self.server.stream_url, program.audio, program.rate, patience_s=PATIENCE_S)

@@ -847,6 +847,11 @@ def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
 # Access
 
 
+def test_a_client_that_waits_for_the_server_is_not_taken_for_dead(service):
+    """What it sends is not read meanwhile, and so would no answer to a ping be."""
+    assert service.config.ws_ping_interval is None
+
+
 def test_a_bug_is_told_without_its_details_and_counted(recognizer, recording, monkeypatch):
     with serving(recognizer) as service:
         monkeypatch.setattr(service.server.pool, "require_slot", lambda: 1 / 0)

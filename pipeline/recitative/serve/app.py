@@ -444,6 +444,9 @@ class Service(uvicorn.Server):
                 ssl_keyfile=key,
                 ws_max_size=1024 * server.limits.message_kb + 1024,
                 ws_max_queue=4,
+                # A client that sends faster than the machine computes is not read meanwhile, and so is no pong of its.
+                # Silent clients are dropped by the limit of ``idle_s``.
+                ws_ping_interval=None,
                 ws_per_message_deflate=False,  # samples hardly shrink, and each stream would keep a dictionary
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=5,
