@@ -17,6 +17,7 @@ from command_line import Ran, run
 from recitative.asr import adaptation
 from recitative.asr.adaptation import (
     MIN_LM_WEIGHT,
+    SAMPLED_SENTENCES,
     SCHEDULES,
     divide,
     fine_tuning_settings,
@@ -28,6 +29,7 @@ from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_recognizer, new_transcriber
 from recitative.asr.task import RecognitionTask, freeze
 from recitative.cli import train as verb
+from recitative.config import CrfSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.kinds import load, read_metadata
@@ -115,6 +117,26 @@ def test_what_is_held_out_takes_part_in_nothing(place: Path, adapted: Ran, mixed
     assert base is None
     assert [list(lines) for lines in own] == [list(parts["train"].texts.values()), ["cab cab", "abacab"]]
     assert dev == list(parts["dev"].texts.values())
+
+
+def test_a_crf_has_the_trigram_of_what_the_base_expects_besides_that_of_the_transcripts(
+    place: Path, tmp_path: Path
+) -> None:
+    bare = tiny.tone_recognizer()
+    assert adaptation.sampled_sentences(bare) == []
+    lm = NgramModel.of(estimate(["cab abba", "cab", "zz cab"], 2).table).to_text()
+    base = replace(
+        bare,
+        settings=bare.settings.model_copy(update={"crf": CrfSettings(weight=0.9)}),
+        language=replace(bare.language, ngram=lm),
+    )
+    sampled = adaptation.sampled_sentences(base)
+    assert len(sampled) > SAMPLED_SENTENCES / 2
+    assert {word for sentence in sampled for word in sentence.split()} == {"cab", "abba"}  # and not zz
+    save_model(base, tmp_path / "base")
+    adapt(place / "me/data", tmp_path / "base", tmp_path / "x.onnx", "train.epochs=1")
+    inputs = read_inputs(tmp_path / "x-adapt/exp", RECOGNIZER)
+    assert inputs.crf_text.read_text().splitlines() == sampled
 
 
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(

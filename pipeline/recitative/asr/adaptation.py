@@ -23,6 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
+
 from recitative.asr.alignment import pronounce_with
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import RecognizerModel, new_transcriber
@@ -63,6 +65,7 @@ TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at leas
 ENOUGH_WORDS = 300  # of dev, to tune decoding weights; with fewer the best ones are best by chance
 LM_ORDER, LM_FOLDS = 3, 5
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
+SAMPLED_SENTENCES = 3000
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,18 @@ def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
     }
 
 
+def sampled_sentences(base: RecognizerModel) -> list[str]:
+    """Sentences drawn from the base's language model, for the trigram of a CRF: a few minutes of transcripts are far too
+    little text for one. Empty without a language model; words that the base cannot write are left out."""
+    if base.language.lm is None:
+        return []
+    rng = np.random.default_rng(1)
+    drawn = (base.language.lm.sentence(rng).split() for _ in range(SAMPLED_SENTENCES))
+    return [
+        " ".join(known) for words in drawn if (known := [word for word in words if not base.spelling.unknown(word)])
+    ]
+
+
 def _fine_tune(
     base: Base,
     parts: Mapping[str, DataDirectory],
@@ -240,8 +255,11 @@ def _fine_tune(
     for name, part in parts.items():
         part.write(work / "data" / name)
     update_text(work / "tokens.txt", base.model.tokens.to_text())
+    sentences = sampled_sentences(base.model) if base.model.settings.crf.weight else []
+    update_text(work / "sampled.txt", "".join(f"{sentence}\n" for sentence in sentences))
     if lexicon:
-        update_text(work / "lexicon.txt", lexicon.to_text())
+        sampled = base.model.lexicon.only(word for sentence in sentences for word in sentence.split())
+        update_text(work / "lexicon.txt", sampled.with_entries(lexicon).to_text())
     update_text(work / "conf.yaml", dump_settings(fine_tuning_settings(base.model.settings, hours)))
     data = RecognizerData(
         train=work / "data/train",
@@ -249,6 +267,7 @@ def _fine_tune(
         tokens=work / "tokens.txt",
         lexicon=work / "lexicon.txt" if lexicon else None,
         init=base.path,
+        crf_text=work / "sampled.txt" if sentences else None,
     )
     train_model(RECOGNIZER, load_settings(work / "conf.yaml", overrides), data, work / "exp", quiet=quiet)
 
