@@ -231,8 +231,10 @@ def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
 
 
 def sampled_sentences(base: RecognizerModel) -> list[str]:
-    """Sentences drawn from the base's language model, for the trigram of a CRF: a few minutes of transcripts are far too
-    little text for one. Empty without a language model; words that the base cannot write are left out."""
+    """Sentences drawn from the base's language model, without words that the base cannot write; none without a model.
+
+    A few minutes of transcripts are far too little text for the trigram of a CRF.
+    """
     if base.language.lm is None:
         return []
     rng = np.random.default_rng(1)
@@ -257,7 +259,7 @@ def _fine_tune(
     update_text(work / "tokens.txt", base.model.tokens.to_text())
     sentences = sampled_sentences(base.model) if base.model.settings.crf.weight else []
     update_text(work / "sampled.txt", "".join(f"{sentence}\n" for sentence in sentences))
-    if lexicon:
+    if lexicon and base.model.lexicon:
         sampled = base.model.lexicon.only(word for sentence in sentences for word in sentence.split())
         update_text(work / "lexicon.txt", sampled.with_entries(lexicon).to_text())
     update_text(work / "conf.yaml", dump_settings(fine_tuning_settings(base.model.settings, hours)))

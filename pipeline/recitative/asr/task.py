@@ -176,9 +176,7 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
     return RecognitionTask(recognizer, dataset, dev_set, run.device, teacher, run.context, trigram)
 
 
-def trigram_of(
-    recognizer: RecognizerModel, transcripts: Iterable[Sequence[int]], data: RecognizerData
-) -> LabelTrigram:
+def trigram_of(recognizer: RecognizerModel, transcripts: Iterable[Sequence[int]], data: RecognizerData) -> LabelTrigram:
     """The trigram of a CRF, of the labels of transcripts and the sentences of ``crf_text``.
 
     Raises one DataError for all sentences that cannot be written.
