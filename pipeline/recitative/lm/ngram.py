@@ -220,7 +220,7 @@ class NgramModel:
             begin, end = self.first[context], self.first[context + 1]
             place = int(np.exp(self.log_prob[begin:end], dtype=np.float64).cumsum().searchsorted(rng.random()))
             if place < end - begin:
-                return int(self.word[begin + place])
+                return int(self.keys[begin + place - 1] % len(self.words))  # of node begin + place
             context = int(self.suffix[context])
         return int(self._unigram_sums.searchsorted(rng.random() * self._unigram_sums[-1]))
 
