@@ -35,7 +35,7 @@ from recitative.errors import DataError, UsageError
 from recitative.kinds import load, read_metadata
 from recitative.lm.arpa import measure
 from recitative.lm.estimate import Sentences, estimate
-from recitative.lm.ngram import NgramModel
+from recitative.lm.ngram import NgramModel, StoredNgram
 from recitative.model.folder import save_model
 from recitative.text.tokens import Lexicon, TokenTable
 from recitative.train.run import read_inputs
@@ -124,7 +124,7 @@ def test_a_crf_has_the_trigram_of_what_the_base_expects_besides_that_of_the_tran
 ) -> None:
     bare = tiny.tone_recognizer()
     assert adaptation.sampled_sentences(bare) == []
-    lm = NgramModel.of(estimate(["cab abba", "cab", "zz cab"], 2).table).to_text()
+    lm = StoredNgram(NgramModel.of(estimate(["cab abba", "cab", "zz cab"], 2).table).to_text())
     base = replace(
         bare,
         settings=bare.settings.model_copy(update={"crf": CrfSettings(weight=0.9)}),
