@@ -31,7 +31,7 @@ def sound(condition):
     (small_music.model, ["kind     music, continues", "3 voices, 55 to 66, 4 steps a quarter note", "made by hand"]),
     (lambda: small_music.model("model.recurrent.direction=bidirectional"), ["kind     music, fills in"]),
     (small_events.model, ["kind     music, as events"]),
-    (lambda: FORECASTER, ["kind     forecaster", "input    4000 Hz, 8 fbank channels, forecast 20 ms ahead",
+    (lambda: FORECASTER, ["kind     anomaly model", "input    4000 Hz, 8 fbank channels, forecast 20 ms ahead",
                           "unusual  not learned"]),
     (lambda: replace(FORECASTER, threshold=Threshold(1.25, 0.5, 0.01, 90)), ["unusual  above 1.250, usually 0.500"]),
     (lambda: sound("none"), ["16000 Hz, 16 samples a step", "input    none"]),
