@@ -816,7 +816,7 @@ def test_what_is_no_recording_is_told_without_a_name_of_the_server(service, reco
         told = "file: must be a recording, in a form (curl -F file=@talk.wav)"
         assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
     answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()[:1000]})
-    assert answer.json()["error"]["message"].endswith("are missing; send it again, whole"), "no option of a command"
+    assert answer.json()["error"]["message"].endswith("missing; send it again, whole"), "no option of a command"
     for kind in ("application/json", "text/plain"):
         answer = post(f"{service.url}/v1/music", content=b"{", headers={"content-type": kind})
         assert answer.json()["error"]["message"] == "the request: must be a JSON object, sent as application/json"
