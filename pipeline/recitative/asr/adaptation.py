@@ -3,7 +3,7 @@
 A work folder holds all intermediate results, so that a call with the same input resumes:
 
 data/{train,dev,test}  test is for the score alone; dev selects epochs and int8, and with enough words decoding weights
-conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
+conf.yaml, tokens.txt, lexicon.txt, sampled.txt, exp/   settings and input of the training run, and the run
 fit.json, made_from    how well each transcript fits its recording; the digest of the input
 
 Transcripts that do not fit their recordings are found by forced alignment. A recognizer aligns a speaker that it does
@@ -258,7 +258,8 @@ def _fine_tune(
         part.write(work / "data" / name)
     update_text(work / "tokens.txt", base.model.tokens.to_text())
     sentences = sampled_sentences(base.model) if base.model.settings.crf.weight else []
-    update_text(work / "sampled.txt", "".join(f"{sentence}\n" for sentence in sentences))
+    if sentences:
+        update_text(work / "sampled.txt", "".join(f"{sentence}\n" for sentence in sentences))
     if lexicon and base.model.lexicon:
         sampled = base.model.lexicon.only(word for sentence in sentences for word in sentence.split())
         update_text(work / "lexicon.txt", sampled.with_entries(lexicon).to_text())

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -268,7 +267,8 @@ class NgramModel:
     def to_text(self) -> str:
         """The packed form that ``parse`` reads: arrays, compressed with zlib and written in base64."""
         starts = np.cumsum((1, *self.sizes))
-        higher = (self.keys[self.sizes[0] : -1] % len(self.words)).astype(_id_type(len(self.words)))
+        id_type = np.uint16 if len(self.words) <= 1 << 16 else np.uint32
+        higher = (self.keys[self.sizes[0] : -1] % len(self.words)).astype(id_type)
         arrays: list[Array] = [
             np.frombuffer("\n".join(self.words).encode(), np.uint8),
             np.diff(self.first).astype(np.uint32),
@@ -405,11 +405,6 @@ def _keys(words: Array, children: Array, vocabulary: int) -> Array:
     keys[:-1] *= vocabulary
     keys[:-1] += words
     return keys
-
-
-def _id_type(words: int) -> type[np.unsignedinteger[Any]]:
-    """The type of ids of this number of words."""
-    return np.uint16 if words <= 1 << 16 else np.uint32
 
 
 def _planes(array: Array) -> Array:
