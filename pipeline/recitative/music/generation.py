@@ -116,7 +116,7 @@ def place_cadence(request: GenerationRequest, constraints: Constraints, settings
     Raises UsageError for a model of fewer than three voices, DataError for given notes that do not fit.
     """
     name, steps, notation = request.given.name, len(request.free), request.given.notation
-    if settings.sets or settings.voices < MIN_CADENCE_VOICES:
+    if not settings.has_cadences:
         raise UsageError(f"a cadence requires a model of at least {MIN_CADENCE_VOICES} voices")
     if not request.free[-1].any():
         raise UsageError(f"{name}: the end of the piece is given, so no cadence can be written there")

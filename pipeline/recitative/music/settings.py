@@ -63,6 +63,9 @@ def voice_ranges(settings: FrameSettings | EventSettings) -> tuple[tuple[int, in
     return settings.ranges or ((settings.lowest, settings.highest),) * settings.voices
 
 
+MIN_CADENCE_VOICES = 3  # of a model that can end with a cadence
+
+
 class FrameSettings(Section):
     """Frames of music; see ``music.frames``."""
 
@@ -77,6 +80,10 @@ class FrameSettings(Section):
     outer_first: bool = True  # generate the outer voices of a frame before the inner ones; not with sets
 
     _consistent = model_validator(mode="after")(_check_pitches)
+
+    @property
+    def has_cadences(self) -> bool:
+        return not self.sets and self.voices >= MIN_CADENCE_VOICES
 
     @property
     def code(self) -> FrameCode:
@@ -199,7 +206,6 @@ class KeptNote(BaseModel, extra="forbid"):
 
 
 Ending = Literal["free", "cadence"]
-MIN_CADENCE_VOICES = 3
 
 
 class MusicRequest(BaseModel, extra="forbid"):
@@ -267,7 +273,7 @@ def _about(scorer: MusicScorer) -> dict[str, Any]:
     return {
         "streams": False,
         "modes": modes,
-        "endings": ["free"] if frames.sets or frames.voices < MIN_CADENCE_VOICES else ["free", "cadence"],
+        "endings": ["free", "cadence"] if frames.has_cadences else ["free"],
         "voices": frames.voices,
         "lowest": frames.lowest,
         "highest": frames.highest,
