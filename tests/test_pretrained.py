@@ -1,5 +1,7 @@
 """The models that come with the package: small, complete, and what they say they are."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,18 @@ def test_the_list_has_size_purpose_error_rate_and_license(recitative):
     assert " MB  recognizer of ordinary English" in lines[english]
     assert lines[english + 1].strip().startswith("WER ")
     assert all(line.endswith("; Apache-2.0") for line in lines[1::2])
+
+
+def test_a_folder_of_recordings_does_not_hide_the_model_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "talk.wav").touch()
+    assert pretrained.find("en") == pretrained.path_of("en")
+    assert pretrained.name_of("en") == "en"
+    assert isinstance(load("en"), Recognizer)
+    (tmp_path / "en" / "settings.yaml").touch()  # a model folder of one's own takes precedence
+    assert pretrained.find("en") == Path("en")
+    assert pretrained.name_of("en") == f"{tmp_path.name}/en"
 
 
 @pytest.mark.parametrize("name", AN4)

@@ -40,7 +40,7 @@ def kind_of(path: Path, kinds: Sequence[ModelKind] = KINDS) -> ModelKind:
 
 def _found(path: Path, kinds: Sequence[ModelKind]) -> Path:
     """A path, which may be the name of a pretrained model. Raises DataError if that is of another kind."""
-    if path.exists() or not (found := pretrained.path_of(str(path))):
+    if (found := pretrained.find(path)) == path:
         return path
     name = pretrained.KINDS[str(path)]
     if name not in [kind.name for kind in kinds]:

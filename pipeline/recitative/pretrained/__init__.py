@@ -60,18 +60,26 @@ def path_of(name: str) -> Path | None:
 
 
 def find(model: str | Path) -> Path:
-    """What stands at this path, or else the pretrained model of this name; the path itself if there is neither."""
+    """The file or model folder at this path, or else the pretrained model of this name; the path itself if there is
+    neither.
+
+    A folder of something else, such as recordings in ``en``, does not hide the pretrained model.
+    """
     path = Path(model)
-    found = path if path.exists() else path_of(str(model))
-    if not found:
-        recover_folder(path)
-    return found or path
+    if (found := path_of(str(model))) and (not path.exists() or _is_no_model(path)):
+        return found
+    recover_folder(path)
+    return path
+
+
+def _is_no_model(folder: Path) -> bool:
+    return folder.is_dir() and not (folder / "settings.yaml").exists()
 
 
 def name_of(model: str | Path) -> str:
     """What results call a model: a pretrained one by its name, a file by its own, a folder such as exp/lstm/model by
     the last two of its path."""
     path = Path(model)
-    if not path.exists() or path.parent == FOLDER:
-        return path.name.removesuffix(SUFFIX)
-    return "/".join(path.absolute().parts[-2:]) if path.is_dir() else path.name
+    if path.is_dir() and not (path_of(str(model)) and _is_no_model(path)):
+        return "/".join(path.absolute().parts[-2:])
+    return path.name if path.is_file() and path.parent != FOLDER else path.name.removesuffix(SUFFIX)
