@@ -32,6 +32,7 @@ def test_a_text_that_cannot_fit_is_refused_before_training(tmp_path):
     text.write_text("\n".join([f"{name} {'a' * 300}", *lines[1:]]) + "\n")
     with pytest.raises(DataError, match=f"utterance '{name}': .* for 300 labels; at least 599"):
         train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "exp", quiet=True)
+    assert not (tmp_path / "exp").exists()
 
 
 def test_a_corpus_at_another_sample_rate_is_refused(tmp_path):

@@ -56,6 +56,13 @@ def test_folders_patterns_and_files_are_found_once_in_order(place):
     assert expand([str(talks / "**" / "*.flac"), "-", "nowhere.wav"]) == [everything[2], "-", "nowhere.wav"]
 
 
+def test_a_file_that_is_given_twice_is_told_once(place):
+    name, told = str(place / "talks" / "a.wav"), []
+    assert expand([name, name, name, str(place / "talks")], told.append)[0] == name
+    assert told[0] == f"{name}: is given more than once, and read once"
+    assert [line for line in told if "more than once" in line] == told[:1]
+
+
 @pytest.mark.parametrize(("name", "message"), [("bare", "has no recordings"), ("bare/*.wav", "matches no file")])
 def test_what_holds_nothing_is_named(tmp_path, name, message):
     (tmp_path / "bare").mkdir()

@@ -280,8 +280,9 @@ MAX_LISTED = 5
 def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: None) -> list[str]:
     """Expand files, folders (recursively) and patterns to files, each once, in order; '-' is kept.
 
-    ``tell`` is called with a line about files in folders that are not recordings. Raises DataError for a folder or a
-    pattern without recordings. A given file need not exist: opening it reports the error.
+    ``tell`` is called with a line about files in folders that are not recordings, and about a file that is given twice.
+    Raises DataError for a folder or a pattern without recordings. A given file need not exist: opening it reports the
+    error.
     """
     files: dict[str, None] = {}
     for name in inputs:
@@ -301,6 +302,8 @@ def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: Non
                 raise DataError(name, "matches no file", "a pattern such as 'talks/*.flac'", "correct it")
         else:
             found = [name]
+            if inputs.count(name) > 1 and name not in files:
+                tell(f"{name}: is given more than once, and read once")
         files |= dict.fromkeys(found)
     return list(files)
 

@@ -66,10 +66,12 @@ class TrainingRun:
     device: torch.device
     context: DistributedContext
     console: Console
+    settings: BaseModel | None = None  # resolved ones, which are written once nothing was refused
     digest: str = ""
 
     def start(self, settings: BaseModel, *texts: str) -> None:
-        """Claim the folder for these settings, and seed torch's random numbers. To be called before a network is made.
+        """Require that the folder is free for these settings, and seed torch's random numbers. To be called before a
+        network is made.
 
         settings: resolved ones, which determine the result together with the data
         texts: what else a run cannot be resumed without, such as the token table
@@ -82,11 +84,8 @@ class TrainingRun:
                 "remove this one"
             )
         self.digest = run_digest(settings, *texts)
-        Checkpoints(self.folder, self.digest).progress()  # another run's is refused before anything is written
-        if self.context.is_first:
-            update_text(path, dump_settings(settings))
-            inputs = self.data.model_dump(mode="json", exclude_defaults=True)
-            update_text(self.folder / INPUTS, json.dumps(inputs, indent=1) + "\n")
+        Checkpoints(self.folder, self.digest).progress()  # another run's is refused
+        self.settings = settings
         torch.manual_seed(settings.train.seed)  # type: ignore[attr-defined]
 
     def note(self, text: str) -> None:
@@ -140,6 +139,11 @@ def train_model(
         )
         torch.set_num_threads(num_threads(train, task, context))
         if context.is_first:
+            assert run.settings is not None, "prepare calls run.start"
+            update_text(folder / SETTINGS, dump_settings(run.settings))
+            update_text(
+                folder / INPUTS, json.dumps(data.model_dump(mode="json", exclude_defaults=True), indent=1) + "\n"
+            )
             _write_environment(folder / ENVIRONMENT, task, device, context)
         shown = settings.model_dump(mode="json")
         progress = fit(
