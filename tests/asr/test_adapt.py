@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -317,5 +318,10 @@ def test_language_models_are_mixed_as_dev_and_transcripts_ask() -> None:
     assert measure(of_base, ["c c c"]).with_unknown == pytest.approx(measure(base, ["c c c"]).with_unknown, rel=0.05)
     of_own = mix_language_models(base, [["a b b", "a b", "b a"] * 9], ["c c c"])  # the transcripts foretell each other
     assert of_own.score(0, "b")[0] > np.log(0.3)
+    twins = [f"{first} {last}" for first, last in itertools.permutations("abcdef", 2) for _ in range(2)]
+    known = NgramModel.of(estimate(list("abcdef"), 1).table)
+    pair = [mix_language_models(known, [lines], ["f"]) for lines in (twins, twins[::2] + twins[1::2])]
+    of_neighbors, of_all = (model.score(model.score(0, "a")[1], "b")[0] for model in pair)
+    assert of_neighbors < of_all - 0.1  # a sentence that is said again at once tells nothing of later ones
     only = mix_language_models(None, [lines], dev)
     assert measure(only, dev) == measure(NgramModel.of(estimate(lines, 3).table), dev)

@@ -14,6 +14,7 @@ certainly wrong: a transcript that costs about as much is wrong, too.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -312,17 +313,18 @@ def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], d
     """An n-gram model of each text, interpolated with the base's.
 
     The weights maximize the likelihood of the first text, of the transcripts, and of ``dev``, which alone is too short.
-    Each part of the transcripts is judged by a model of the other parts.
+    Each fifth of the transcripts, of successive sentences, is judged by a model of the others: a sentence resembles its
+    neighbors more than what will be said later does.
     """
     tables = [estimate(lines, LM_ORDER).table for lines in own] + ([base.table()] if base else [])
     if len(tables) == 1:
         return NgramModel.of(tables[0])
     transcripts, *others = [*map(NgramModel.of, tables[: len(own)]), *([base] if base else [])]
     judged: list[tuple[Sequence[NgramModel], Sequence[str]]] = [([transcripts, *others], dev)]
-    for part in range(LM_FOLDS):
-        rest = [line for number, line in enumerate(own[0]) if number % LM_FOLDS != part]
-        if rest:
-            judged.append(([NgramModel.of(estimate(rest, LM_ORDER).table), *others], own[0][part::LM_FOLDS]))
+    bounds = [len(own[0]) * part // LM_FOLDS for part in range(LM_FOLDS + 1)]
+    for begin, end in itertools.pairwise(bounds):
+        if rest := [*own[0][:begin], *own[0][end:]]:
+            judged.append(([NgramModel.of(estimate(rest, LM_ORDER).table), *others], own[0][begin:end]))
     weights = [max(weight, MIN_LM_WEIGHT) for weight in best_weights(judged)]
     return NgramModel.of(interpolate(tables, [weight / sum(weights) for weight in weights]))
 

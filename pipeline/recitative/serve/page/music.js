@@ -60,7 +60,8 @@ async function compose(mode, wish = {}, { from = null, given = [], isKept = () =
     const headers = { "Content-Type": "application/json" }, { signal } = running;
     const response = await call("v1/music", { method: "POST", headers, body: JSON.stringify(body), signal });
     const { seed, tempo, notes } = await response.json();
-    const about = [from && `from ${from.draft.name}`, key, `seed ${seed}`, temperature].filter(Boolean).join(" · ");
+    const ending = body.ending === "cadence" && "with a cadence";
+    const about = [from && `from ${from.draft.name}`, key, ending, `seed ${seed}`, temperature].filter(Boolean).join(" · ");
     const inBeats = notes.map((note) => ({ ...note, start: beats(note.start, tempo), end: beats(note.end, tempo) }));
     show({ about, tempo, notes: inBeats.map((note) => ({ ...note, kept: isKept(note) })) }, from);
   } catch (error) {
