@@ -435,7 +435,6 @@ class RecognizerData(RecordingsData):
     teacher: Path | None = None  # a model folder for distillation
     unlabeled: Path | None = None  # more audio, for the teacher alone
     alternatives: Path | None = None  # a teacher's n-best texts of the training utterances
-    crf_text: Path | None = None  # further sentences for the trigram of a CRF
 
 
 class AudioTaskSettings(Protocol):

@@ -121,17 +121,6 @@ def test_a_crf_follows_ctc(experiment, tmp_path):
     assert epochs[-1]["dev_crf_loss"] < epochs[0]["dev_crf_loss"]
     losses = [float(loss) for loss in re.findall(r"CRF loss ([0-9.]+)", run("average", tmp_path / "crf").out)]
     assert losses[0] == pytest.approx(min(row["dev_crf_loss"] for row in epochs), abs=1e-4)
-    sentences = tmp_path / "sentences"
-    words = [line.split()[0] for line in (experiment / "lexicon.txt").read_text().splitlines()]
-    sentences.write_text("".join(f"{word} {word}\n" for word in words[:3]))
-    run(*command, "--output", tmp_path / "text", "crf.weight=0.9", "--crf-text", sentences)
-    [loss, *_] = re.findall(r"CRF loss ([0-9.]+)", run("average", tmp_path / "text").out)
-    assert float(loss) != losses[0]
-    refused = (*command, "--output", tmp_path / "none", "--crf-text", sentences)
-    assert f"--crf-text {sentences}: is for a CRF; set crf.weight" in run(*refused, status=2).err
-    sentences.write_text(f"{words[0]} xyz\n")
-    refused = (*command, "--output", tmp_path / "other", "crf.weight=0.9", "--crf-text", sentences)
-    assert f"sentences: '{words[0]} xyz': has 'xyz'; only the model's words" in run(*refused, status=1).err
     refused = (*command, "--output", tmp_path / "both", "crf.weight=0.9", "--teacher", experiment / "exp" / "model")
     assert "crf.weight: is for transcripts, without --teacher" in run(*refused, status=2).err
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -44,23 +43,6 @@ def sentence_by_definition(table: NgramTable, words: list[str]) -> list[float]:
         log_prob_by_definition(grams, tuple(known[max(0, end - order + 1) : end]), known[end])
         for end in range(1, len(known))
     ]
-
-
-def test_words_of_drawn_sentences_are_as_frequent_as_they_are_likely() -> None:
-    table = estimate(TEXT, 3).table
-    model, rng = NgramModel.of(table), np.random.default_rng(1)
-    drawn = [model.sentence(rng).split() for _ in range(4000)]
-    firsts = Counter(words[0] if words else "" for words in drawn)
-    state = model.start()
-    listed_probs = {words[1]: math.exp(p) for words, (p, _) in listed(table).items() if words[:-1] == ("<s>",)}
-    unigrams = {words[0]: math.exp(p) for words, (p, _) in listed(table).items() if len(words) == 1}
-    for word in "abc":
-        likely = listed_probs[word] + (1 - sum(listed_probs.values())) * unigrams[word]
-        assert firsts[word] / len(drawn) == pytest.approx(likely, abs=0.03)
-        assert likely >= math.exp(model.score(state, word)[0])
-    assert {word for words in drawn for word in words} == {"a", "b", "c"}
-    again = np.random.default_rng(1)
-    assert [model.sentence(again).split() for _ in range(10)] == drawn[:10]
 
 
 def walk(model: LanguageModel, words: list[str]) -> tuple[list[float], State]:

@@ -3,7 +3,7 @@
 A work folder holds all intermediate results, so that a call with the same input resumes:
 
 data/{train,dev,test}  test is for the score alone; dev selects epochs and int8, and with enough words decoding weights
-conf.yaml, tokens.txt, lexicon.txt, sampled.txt, exp/   settings and input of the training run, and the run
+conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
 fit.json, made_from    how well each transcript fits its recording; the digest of the input
 
 Transcripts that do not fit their recordings are found by forced alignment. A recognizer aligns a speaker that it does
@@ -23,8 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
-
-import numpy as np
 
 from recitative.asr.alignment import pronounce_with
 from recitative.asr.kind import RECOGNIZER, Language
@@ -66,40 +64,35 @@ TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at leas
 ENOUGH_WORDS = 300  # of dev, to tune decoding weights; with fewer the best ones are best by chance
 LM_ORDER, LM_FOLDS = 3, 5
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
-SAMPLED_SENTENCES = 3000
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Fine-tuning for a corpus size: with less audio, fewer weights change, and by less."""
+    """Fine-tuning for a corpus size."""
 
     hours: float  # maximum
     epochs: int
     rate: float  # peak of the learning rate
-    frozen: float  # fraction of the recurrent layers that stay as they are, the lowest ones
     batch_s: float
 
 
+# Tried on the rest of two speakers of dev, 5 minutes of each: recipes/english/README.md, "Adaptation".
 SCHEDULES = (
-    Schedule(0.1, 30, 2e-4, 1 / 2, 10),
-    Schedule(0.5, 20, 2e-4, 1 / 3, 15),
-    Schedule(2.0, 15, 3e-4, 0, 30),
-    Schedule(10.0, 10, 4e-4, 0, 60),
-    Schedule(math.inf, 6, 6e-4, 0, 120),
+    Schedule(0.1, 10, 5e-4, 10),
+    Schedule(0.5, 10, 5e-4, 15),
+    Schedule(2.0, 10, 5e-4, 30),
+    Schedule(10.0, 10, 5e-4, 60),
+    Schedule(math.inf, 6, 6e-4, 120),
 )
 
 
 def fine_tuning_settings(base: Settings, hours: float) -> Settings:
-    """The base's features, network and augmentation, with the schedule for this many hours of audio.
-
-    The layers below the recurrent ones are never frozen, since they adapt to the microphone.
-    """
+    """The base's features, network and augmentation, with the schedule for this many hours of audio."""
     schedule = next(row for row in SCHEDULES if hours <= row.hours)
     core, old = base.model.recurrent, base.train
     train = TrainSettings(
         epochs=schedule.epochs,
         learning_rate=schedule.rate,
-        freeze=tuple(f"stages.core.layers.{number}." for number in range(int(schedule.frozen * core.layers))),
         batch_s=schedule.batch_s,
         max_duration_s=60.0,
         warmup_steps=max(1, round(schedule.epochs * hours * 3600 / schedule.batch_s / 10)),
@@ -231,20 +224,6 @@ def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
     }
 
 
-def sampled_sentences(base: RecognizerModel) -> list[str]:
-    """Sentences drawn from the base's language model, without words that the base cannot write; none without a model.
-
-    A few minutes of transcripts are far too little text for the trigram of a CRF.
-    """
-    if base.language.lm is None:
-        return []
-    rng = np.random.default_rng(1)
-    drawn = (base.language.lm.sentence(rng).split() for _ in range(SAMPLED_SENTENCES))
-    return [
-        " ".join(known) for words in drawn if (known := [word for word in words if not base.spelling.unknown(word)])
-    ]
-
-
 def _fine_tune(
     base: Base,
     parts: Mapping[str, DataDirectory],
@@ -258,12 +237,8 @@ def _fine_tune(
     for name, part in parts.items():
         part.write(work / "data" / name)
     update_text(work / "tokens.txt", base.model.tokens.to_text())
-    sentences = sampled_sentences(base.model) if base.model.settings.crf.weight else []
-    if sentences:
-        update_text(work / "sampled.txt", "".join(f"{sentence}\n" for sentence in sentences))
-    if lexicon and base.model.lexicon:
-        sampled = base.model.lexicon.only(word for sentence in sentences for word in sentence.split())
-        update_text(work / "lexicon.txt", sampled.with_entries(lexicon).to_text())
+    if lexicon:
+        update_text(work / "lexicon.txt", lexicon.to_text())
     update_text(work / "conf.yaml", dump_settings(fine_tuning_settings(base.model.settings, hours)))
     data = RecognizerData(
         train=work / "data/train",
@@ -271,7 +246,6 @@ def _fine_tune(
         tokens=work / "tokens.txt",
         lexicon=work / "lexicon.txt" if lexicon else None,
         init=base.path,
-        crf_text=work / "sampled.txt" if sentences else None,
     )
     train_model(RECOGNIZER, load_settings(work / "conf.yaml", overrides), data, work / "exp", quiet=quiet)
 

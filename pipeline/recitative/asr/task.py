@@ -7,10 +7,9 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -33,9 +32,8 @@ from recitative.asr.network import RecognizerModel, new_recognizer, new_transcri
 from recitative.atomic import writes
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, Problem, UsageError, counted, raise_all
+from recitative.errors import DataError, UsageError, counted
 from recitative.features.extraction import CmvnStats
-from recitative.lm.estimate import read_sentences
 from recitative.model.export import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.heads import MAX_TOKENS, LabelTrigram, correct_labels, cross_entropy, ctc_loss, fits, padded_labels
@@ -65,14 +63,12 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         device: torch.device,
         teacher: Teacher | None = None,
         context: DistributedContext = DistributedContext(),
-        trigram: LabelTrigram | None = None,
     ) -> None:
-        """trigram: of a CRF; None = without one"""
         super().__init__(recognizer.trained, dataset, device, context)
         self.model = self.recognizer = recognizer
         self.dev_set, self.teacher = dev_set, teacher
         self.crf_weight = recognizer.settings.crf.weight
-        self.trigram = trigram.to(device) if trigram else None
+        self.trigram = LabelTrigram(dataset.labels, len(recognizer.tokens)).to(device) if self.crf_weight else None
 
     def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
         encoded = self.recognizer.encode(self.to_device(batch.features))
@@ -150,8 +146,6 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
     if settings.crf.weight and len(recognizer.tokens) > MAX_TOKENS:
         found = f"crf.weight: {data.tokens} has {len(recognizer.tokens)} tokens"
         raise UsageError(f"{found}, and the CRF sums over all trigrams of at most {MAX_TOKENS}; use phones or letters")
-    if data.crf_text and not settings.crf.weight:
-        raise UsageError(f"--crf-text {data.crf_text}: is for a CRF; set crf.weight, or leave it out")
     teacher = load_teacher(data.teacher, recognizer, run.device) if data.teacher else None
     if data.unlabeled and not teacher:
         raise UsageError(f"--unlabeled {data.unlabeled}: needs a --teacher, who says what is in it")
@@ -172,24 +166,8 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(data.dev), settings, spelling, data.dev)
-    trigram = trigram_of(recognizer, dataset.labels, data) if settings.crf.weight else None
+    trigram = LabelTrigram(dataset.labels, len(recognizer.tokens)) if settings.crf.weight else None
     return RecognitionTask(recognizer, dataset, dev_set, run.device, teacher, run.context, trigram)
-
-
-def trigram_of(recognizer: RecognizerModel, transcripts: Iterable[Sequence[int]], data: RecognizerData) -> LabelTrigram:
-    """The trigram of a CRF, of the labels of transcripts and the sentences of ``crf_text``.
-
-    Raises one DataError for all sentences that cannot be written.
-    """
-    spelling, problems = recognizer.spelling, []
-    lines = read_sentences(data.crf_text, plain=True).lines if data.crf_text else ()
-    for line in lines:
-        if unknown := spelling.unknown(line):
-            found = f"has {', '.join(map(repr, unknown))}"
-            allowed = f"only the model's {spelling.holds}s"
-            problems.append(Problem(f"{data.crf_text}: '{line[:60]}'", found, allowed, "leave the sentence out"))
-    raise_all(problems)
-    return LabelTrigram(chain(transcripts, map(spelling.encode, lines)), len(recognizer.tokens))
 
 
 def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerModel:
@@ -368,8 +346,8 @@ def average_best(folder: Path, advance: Callable[[int, int], None] = lambda done
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
     trigram, scores = None, {}
     if recognizer.settings.crf.weight:
-        transcripts = labels_of(DataDirectory.read(paths.train).utterances, recognizer.spelling, paths.train)
-        trigram = trigram_of(recognizer, transcripts, paths)
+        labels = labels_of(DataDirectory.read(paths.train).utterances, recognizer.spelling, paths.train)
+        trigram = LabelTrigram(labels, len(recognizer.tokens))
     for n in range(1, len(files) + 1):
         recognizer.trained.load_state_dict(average_weights(files[:n]))
         recognizer.trained.eval()

@@ -205,9 +205,6 @@ def train(
     alternatives: Annotated[
         Path | None, typer.Option(help="The teacher's n-best lists of the training data ('recitative decode --nbest').")
     ] = None,
-    crf_text: Annotated[
-        Path | None, typer.Option(help="More sentences for the trigram of a CRF, one per line (settings: crf.weight).")
-    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Music: leave out files that cannot be used, and report them on stderr.")
     ] = False,
@@ -237,8 +234,8 @@ def train(
     """
     options = {
         "train": train, "dev": dev, "tokens": tokens, "lexicon": lexicon, "cmvn": cmvn, "init": init,
-        "teacher": teacher, "unlabeled": unlabeled or unlabelled, "alternatives": alternatives,
-        "crf_text": crf_text, "skip_bad": skip_bad, "lower": lower, "keep_stress": keep_stress,
+        "teacher": teacher, "unlabeled": unlabeled or unlabelled, "alternatives": alternatives, "skip_bad": skip_bad,
+        "lower": lower, "keep_stress": keep_stress,
     }  # fmt: skip
     if unknown := sorted(set(log or ()) - set(SERVICES)):
         raise UsageError(f"--log {unknown[0]}: must be one of {', '.join(SERVICES)}")

@@ -202,32 +202,6 @@ class NgramModel:
                 return log_prob, 0
             context = suffix[context]
 
-    def sentence(self, rng: np.random.Generator) -> str:
-        """A sentence drawn by its probability, but for what is left to a shorter context: words that the longer one
-        lists are drawn there too, and thus a little too often. Unknown words are left out."""
-        words: list[str] = []
-        state = int(self.start())  # type: ignore[call-overload]  # its own state
-        while (word := self._drawn(state, rng)) != self._end:
-            if word != self.unknown:
-                words.append(self.words[word])
-            state = self._ask(state, word)[1]
-        return " ".join(words)
-
-    def _drawn(self, context: int, rng: np.random.Generator) -> int:
-        """The id of a word that follows a context."""
-        while context:
-            begin, end = self.first[context], self.first[context + 1]
-            place = int(np.exp(self.log_prob[begin:end], dtype=np.float64).cumsum().searchsorted(rng.random()))
-            if place < end - begin:
-                return int(self.keys[begin + place - 1] % len(self.words))  # of node begin + place
-            context = int(self.suffix[context])
-        return int(self._unigram_sums.searchsorted(rng.random() * self._unigram_sums[-1]))
-
-    @cached_property
-    def _unigram_sums(self) -> Array:
-        """(V,) P of the words up to each, by id."""
-        return np.exp(self.log_prob[1 : 1 + self.sizes[0]], dtype=np.float64).cumsum()
-
     def quantized(self) -> NgramModel:
         """The same with 255 values for the probabilities of each order above the first, and as many for its backoffs:
         each is that of the middle of equally many n-grams (Federico & Bertoldi 2006). Backoffs of one stay one."""
