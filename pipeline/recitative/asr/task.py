@@ -166,8 +166,7 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(data.dev), settings, spelling, data.dev)
-    trigram = LabelTrigram(dataset.labels, len(recognizer.tokens)) if settings.crf.weight else None
-    return RecognitionTask(recognizer, dataset, dev_set, run.device, teacher, run.context, trigram)
+    return RecognitionTask(recognizer, dataset, dev_set, run.device, teacher, run.context)
 
 
 def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerModel:
