@@ -2,7 +2,7 @@
 
 A work folder holds all intermediate results, so that a call with the same input resumes:
 
-data/{train,dev,test}  test is for the score alone; dev selects epochs and int8, and with enough words decoding weights
+data/{train,dev,test}  test is for the score alone; dev selects int8, and with enough words epochs and decoding weights
 conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
 fit.json, made_from    how well each transcript fits its recording; the digest of the input
 
@@ -28,7 +28,7 @@ from recitative.asr.alignment import pronounce_with
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import RecognizerModel, new_transcriber
 from recitative.asr.stream import Transcriber
-from recitative.asr.task import average_best
+from recitative.asr.task import average_best, average_with, take_last
 from recitative.asr.tuning import network_outputs, tune
 from recitative.atomic import update_text, write_text
 from recitative.config import (
@@ -61,7 +61,7 @@ Mismatches = Literal["stop", "leave-out", "keep"]
 
 MIN_AUDIO_S = 60.0
 TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at least so many in each
-ENOUGH_WORDS = 300  # of dev, to tune decoding weights; with fewer the best ones are best by chance
+ENOUGH_WORDS = 300  # of dev, to choose epochs and decoding weights; with fewer the best ones are best by chance
 LM_ORDER, LM_FOLDS = 3, 5
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
 
@@ -169,9 +169,14 @@ def adapt(
     _claim(work, [origin, texts, seconds, lexicon.to_text() if lexicon else ""])
     hours = sum(seconds[utt_id] for utt_id in texts["train"]) / 3600
     _fine_tune(base, parts, lexicon, work, hours, overrides, quiet)
-    with bar("average the best epochs"):
-        average_best(work / "exp")
+    if enough := _has_enough_words(parts["dev"]):
+        with bar("average the best epochs"):
+            average_best(work / "exp")
+    else:
+        take_last(work / "exp")  # the best on a few sentences is best by chance
     trained = load_model(work / "exp/model", RECOGNIZER)
+    if not enough:
+        average_with(trained, base.model)
     decode, language = _with_language(base.model, trained, parts, spoken, material, work, bar)
     settings = trained.settings.model_copy(update={"decode": decode})
     model = replace(trained, settings=settings, language=language)
@@ -271,7 +276,7 @@ def _with_language(
     with bar("mix language models"):
         mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
     language = Language(lexicon, StoredNgram(mixed.to_text()))
-    if base.language.lm and sum(len(text.split()) for text in parts["dev"].texts.values()) < ENOUGH_WORDS:
+    if base.language.lm and not _has_enough_words(parts["dev"]):
         return base.settings.decode, replace(language, calibrator=base.calibrator, priors=base.priors)
     transcriber = new_transcriber(trained)
     with bar("listen to dev") as show:
@@ -281,6 +286,10 @@ def _with_language(
         if tuned.without_lm.errors < tuned.chosen.errors:  # little text gives a bad language model
             tuned = tune(transcriber, replace(language, ngram=None), outputs, show)
     return tuned.settings, tuned.language
+
+
+def _has_enough_words(dev: DataDirectory) -> bool:
+    return sum(len(text.split()) for text in dev.texts.values()) >= ENOUGH_WORDS
 
 
 def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], dev: Sequence[str]) -> NgramModel:

@@ -369,6 +369,16 @@ def take_last(folder: Path) -> int:
     return progress.step
 
 
+@torch.no_grad()
+def average_with(recognizer: RecognizerModel, other: RecognizerModel) -> None:
+    """Replace the weights by the mean of both models' (WiSE-FT, Wortsman et al. 2022): a model that was fine-tuned on
+    little keeps more of what it knew."""
+    theirs = other.trained.state_dict()
+    for name, weight in recognizer.trained.state_dict().items():
+        if weight.is_floating_point():
+            weight.lerp_(theirs[name], 0.5)
+
+
 def _trained(folder: Path) -> tuple[RecognizerModel, Progress, RecognizerData]:
     """A recognizer with the settings of a run, the progress of the run, and its inputs."""
     paths = read_inputs(folder, RECOGNIZER)

@@ -311,8 +311,8 @@ def adapt(
 ) -> None:
     """Adapt a recognizer to your recordings: at least a minute, better an hour of one speaker or subject.
 
-    A tenth of the utterances is held out for scoring, and a twentieth to choose epochs, weights and int8. The others
-    fine-tune the network. The language model is interpolated with one of the transcripts and of --text, and new words
+    A tenth of the utterances is held out for scoring, and a twentieth to choose int8 and, from 300 words on, epochs and
+    weights. The others fine-tune the network. The language model is interpolated with one of the transcripts and of --text, and new words
     are added to the lexicon. Prints the word error rate on the held-out part before and after.
 
     To resume an interrupted run, repeat the command.
@@ -425,8 +425,7 @@ def extend_lexicon(
 
 def _print_adapted(adapted: Adapted, base: RecognizerModel, before: ErrorCounts, after: ErrorCounts) -> None:
     sizes, model, lexicon = adapted.sizes, adapted.model, adapted.model.lexicon
-    trained = f"{60 * adapted.hours:.1f} minutes, {counted(sizes['train'], 'utterance')}"
-    print(f"trained on {trained}; epochs chosen on {sizes['dev']}")
+    print(f"trained on {60 * adapted.hours:.1f} minutes, {counted(sizes['train'], 'utterance')}")
     words = (
         f"{counted(len(lexicon) - len(base.lexicon), 'new word')} in the lexicon, " if lexicon and base.lexicon else ""
     )
