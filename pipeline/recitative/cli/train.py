@@ -312,8 +312,8 @@ def adapt(
     """Adapt a recognizer to your recordings: at least a minute, better an hour of one speaker or subject.
 
     A tenth of the utterances is held out for scoring, and a twentieth to choose int8 and, from 300 words on, epochs and
-    weights. The others fine-tune the network. The language model is interpolated with one of the transcripts and of --text, and new words
-    are added to the lexicon. Prints the word error rate on the held-out part before and after.
+    weights. The others fine-tune the network. The language model is interpolated with one of the transcripts and of
+    --text, and new words are added to the lexicon. Prints the word error rate on the held-out part before and after.
 
     To resume an interrupted run, repeat the command.
 
