@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from command_line import Ran, run
 from recitative.asr import adaptation
@@ -27,7 +28,7 @@ from recitative.asr.adaptation import (
 )
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_recognizer, new_transcriber
-from recitative.asr.task import RecognitionTask
+from recitative.asr.task import RecognitionTask, average_with
 from recitative.cli import train as verb
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
@@ -110,6 +111,8 @@ def test_what_is_held_out_takes_part_in_nothing(place: Path, adapted: Ran, mixed
     parts = {name: DataDirectory.read(place / "me-adapt/data" / name) for name in ("train", "dev", "test")}
     assert [len(part.utterances) for part in parts.values()] == [18, 3, 3]
     assert len(set().union(*(part.utt2spk for part in parts.values()))) == len(TEXTS)
+    seen = DataDirectory.read(place / "me-adapt/data/train_and_dev")  # on which int8 is compared with float32
+    assert seen.utt2spk == parts["train"].utt2spk | parts["dev"].utt2spk
     inputs = read_inputs(place / "me-adapt/exp", RECOGNIZER)
     assert (inputs.train, inputs.dev) == (place / "me-adapt/data/train", place / "me-adapt/data/dev")
     [(base, own, dev)] = mixed
@@ -276,6 +279,15 @@ def test_the_less_audio_the_less_may_change() -> None:
     assert little.train.learning_rate < much.train.learning_rate < base.train.learning_rate
     assert (little.augment.noise_dir, little.augment.vtlp) == (None, (0.9, 1.1))
     assert new_recognizer(little, tiny.TOKENS).decoder is None
+
+
+def test_fine_tuned_weights_are_averaged_with_those_of_the_base() -> None:
+    tuned, base = (new_recognizer(tiny.settings(), tiny.TOKENS) for _ in range(2))
+    before = {name: weight.clone() for name, weight in tuned.trained.state_dict().items()}
+    average_with(tuned, base)
+    theirs = base.trained.state_dict()
+    for name, weight in tuned.trained.state_dict().items():
+        torch.testing.assert_close(weight, (before[name] + theirs[name]) / 2)
 
 
 def test_language_models_are_mixed_as_dev_and_transcripts_ask() -> None:

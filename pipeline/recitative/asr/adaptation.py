@@ -2,7 +2,7 @@
 
 A work folder holds all intermediate results, so that a call with the same input resumes:
 
-data/{train,dev,test}  test is for the score alone; dev selects int8, and with enough words epochs and decoding weights
+data/{train,dev,test}  test is for the score alone; dev selects epochs, decoding weights and int8 if it has enough words
 conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
 fit.json, made_from    how well each transcript fits its recording; the digest of the input
 
@@ -128,9 +128,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Adapted:
-    """model: ready to export; sizes: utterances of train, dev and test; hours: of training audio"""
+    """model: ready to export; dev: data directory to export with, whose utterances the model may have been trained on;
+    sizes: utterances of train, dev and test; hours: of training audio"""
 
     model: RecognizerModel
+    dev: Path
     sizes: Mapping[str, int]
     hours: float
 
@@ -180,7 +182,11 @@ def adapt(
     decode, language = _with_language(base.model, trained, parts, spoken, material, work, bar)
     settings = trained.settings.model_copy(update={"decode": decode})
     model = replace(trained, settings=settings, language=language)
-    return Adapted(model, {name: len(part.utterances) for name, part in parts.items()}, hours)
+    dev = work / "data/dev"
+    if not enough:  # what the network was trained on serves as well to compare int8 with float32
+        dev = work / "data/train_and_dev"
+        data.where(lambda u: u.utt_id not in parts["test"].utt2spk).write(dev)
+    return Adapted(model, dev, {name: len(part.utterances) for name, part in parts.items()}, hours)
 
 
 def require_spelled(base: RecognizerModel, data: DataDirectory, material: Material) -> None:

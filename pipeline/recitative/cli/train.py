@@ -311,8 +311,8 @@ def adapt(
 ) -> None:
     """Adapt a recognizer to your recordings: at least a minute, better an hour of one speaker or subject.
 
-    A tenth of the utterances is held out for scoring, and a twentieth to choose int8 and, from 300 words on, epochs and
-    weights. The others fine-tune the network. The language model is interpolated with one of the transcripts and of
+    A tenth of the utterances is held out for scoring, and a twentieth to choose epochs, weights and int8, if it has 300
+    words. The others fine-tune the network. The language model is interpolated with one of the transcripts and of
     --text, and new words are added to the lexicon. Prints the word error rate on the held-out part before and after.
 
     To resume an interrupted run, repeat the command.
@@ -349,7 +349,7 @@ def adapt(
         if path.is_file() and (of_base := read_metadata(path).notes):
             notes += f"\nThe base:\n{of_base}"
         with progress_bar("compare int8 with float32") as show:
-            made = export_checked(adapted.model, work / "model.onnx", dev=work / "data/dev", notes=notes, advance=show)
+            made = export_checked(adapted.model, work / "model.onnx", dev=adapted.dev, notes=notes, advance=show)
         with progress_bar("score before") as show:
             before = word_errors(transcriber, work / "data/test", show)
         with progress_bar("score after") as show:
