@@ -76,7 +76,7 @@ class Schedule:
     batch_s: float
 
 
-# Tried on the rest of two speakers of dev, 5 minutes of each: recipes/english/README.md, "Adaptation".
+# The first was tried on two speakers of dev, 5 minutes of each: recipes/english/README.md, "Adaptation".
 SCHEDULES = (
     Schedule(0.1, 10, 5e-4, 10),
     Schedule(0.5, 10, 5e-4, 15),
@@ -171,21 +171,20 @@ def adapt(
     _claim(work, [origin, texts, seconds, lexicon.to_text() if lexicon else ""])
     hours = sum(seconds[utt_id] for utt_id in texts["train"]) / 3600
     _fine_tune(base, parts, lexicon, work, hours, overrides, quiet)
-    if enough := _has_enough_words(parts["dev"]):
+    if _has_enough_words(parts["dev"]):
+        dev = work / "data/dev"
         with bar("average the best epochs"):
             average_best(work / "exp")
-    else:
-        take_last(work / "exp")  # the best on a few sentences is best by chance
-    trained = load_model(work / "exp/model", RECOGNIZER)
-    if not enough:
+        trained = load_model(work / "exp/model", RECOGNIZER)
+    else:  # the best on a few sentences is best by chance; what was trained on serves to compare int8 with float32
+        dev = work / "data/train_and_dev"
+        data.where(lambda u: u.utt_id not in parts["test"].utt2spk).write(dev)
+        take_last(work / "exp")
+        trained = load_model(work / "exp/model", RECOGNIZER)
         average_with(trained, base.model)
     decode, language = _with_language(base.model, trained, parts, spoken, material, work, bar)
     settings = trained.settings.model_copy(update={"decode": decode})
     model = replace(trained, settings=settings, language=language)
-    dev = work / "data/dev"
-    if not enough:  # what the network was trained on serves as well to compare int8 with float32
-        dev = work / "data/train_and_dev"
-        data.where(lambda u: u.utt_id not in parts["test"].utt2spk).write(dev)
     return Adapted(model, dev, {name: len(part.utterances) for name, part in parts.items()}, hours)
 
 
